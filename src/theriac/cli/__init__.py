@@ -1,0 +1,89 @@
+"""The command line: one module per verb, loaded only when the verb is used."""
+
+import sys
+from collections.abc import Sequence
+
+from theriac import __version__
+from theriac.errors import ExitCode, UserError
+
+VERBS: dict[str, str] = {
+    "audit": "Audit a whole AI system (data, model, inputs); without an argument, the embedded sample system.",
+    "inspect": "Look into a model file without running anything in it.",
+    "poison": "Write a poisoned copy of a data set, for research and red teams.",
+    "train": "Train a classifier and measure what became of its poison.",
+    "scan": "Scan a model, a data set or a stream of inputs for poisoning.",
+    "mitigate": "Repair a poisoned model.",
+    "keys": "Make and list signing keys.",
+    "attest": "Sign a credential about data, weights or a whole system.",
+    "verify": "Check the signature of a credential.",
+    "query": "Find the evidence of poisoning about an AI system.",
+    "methods": "List detectors, mitigations and triggers with their papers.",
+}
+
+DESCRIPTION = "theriac finds, removes and proves poisoning in AI systems."
+EXIT_CODES = "Exit codes: 0 nothing found, 1 poisoning found, 2 bad input or usage, 3 inconclusive or incomplete."
+
+
+def root_help() -> str:
+    """Returns the help page of the root command; it imports nothing, so that it comes at once."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {text}" for verb, text in VERBS.items())
+    return (
+        f"{DESCRIPTION}\n\nUsage: theriac COMMAND [ARGS]\n\nCommands:\n{verbs}\n\n"
+        f"Options:\n  --help     Show this page; after a command, that command's page.\n"
+        f"  --version  Show the version.\n  --debug    Show the traceback of an error.\n\n{EXIT_CODES}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with the command's status."""
+    sys.exit(run(list(sys.argv[1:] if argv is None else argv)))
+
+
+def run(argv: list[str]) -> int:
+    """Runs one command and returns its exit status."""
+    if not argv or argv[0] in ("--help", "-h", "help"):
+        print(root_help())
+        return ExitCode.NOTHING
+    if argv[0] == "--version":
+        print(__version__)
+        return ExitCode.NOTHING
+    debug = "--debug" in argv
+    argv = [a for a in argv if a != "--debug"]
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        message = str(error)
+    except KeyboardInterrupt:
+        message = "stopped; run the same command again to go on where it left off"
+        print(f"theriac: {message}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return ExitCode.NOTHING
+    except OSError as error:
+        if debug:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        message = f"{where}{error.strerror or error}"
+    except MemoryError:
+        message = "not enough memory; use a smaller --batch-size or fewer rows"
+    if debug:
+        raise
+    print(f"theriac: {message}", file=sys.stderr)
+    return ExitCode.BAD_INPUT
+
+
+def _dispatch(argv: list[str]) -> int:
+    from cyclopts import App, CycloptsError
+
+    app = App(name="theriac", help=DESCRIPTION, version=__version__, help_format="markdown")
+    for verb, text in VERBS.items():
+        app.command(f"theriac.cli.{verb}:app", name=verb, help=text)
+    try:
+        status = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise UserError(" ".join(str(error).split()), do=f"see theriac {argv[0]} --help") from None
+    return int(status or 0)

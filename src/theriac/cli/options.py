@@ -1,0 +1,69 @@
+"""Options that commands share, and how they print."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from theriac.run.budget import Budget, parse_duration
+from theriac.run.device import pick_device
+from theriac.run.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Run:
+    """How a command runs.
+
+    Args:
+        seed: Seed of everything random.
+        device: auto, cpu or cuda.
+        budget: Wall-clock limit, for instance 90s or 10m; none by default.
+        json: Print machine-readable output only.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    budget: str | None = None
+    json: Annotated[bool, Parameter(negative="")] = False
+
+    def limit(self) -> Budget:
+        """Returns the budget, counting from now."""
+        return Budget(None if self.budget is None else parse_duration(self.budget))
+
+    def torch_device(self) -> "torch.device":
+        """Returns the device, with the number of CPU threads set."""
+        return pick_device(self.device)
+
+    def generator(self) -> "torch.Generator":
+        """Returns a seeded CPU generator."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Progress]:
+        """Shows a progress bar on stderr while the block runs; nothing with ``--json`` or without a terminal."""
+        from rich.console import Console
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        hidden = self.json or not console.is_terminal
+        with Bars(*columns, console=console, transient=True, disable=hidden) as bars:
+            task = bars.add_task(title, total=1.0)
+            yield lambda share, step: bars.update(task, completed=share, description=f"{title}: {step}")
+
+
+def print_json(value: Any) -> None:
+    """Prints one JSON object on stdout."""
+    json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,1 @@
+"""Limits, devices and sandboxes: how work is run, whatever the work is."""
