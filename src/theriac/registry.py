@@ -1,9 +1,13 @@
 """One explicit, lazily loaded table per family of methods."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from theriac.errors import UserError
 
@@ -42,3 +46,33 @@ class Registry(Mapping[str, type[Any]]):
 
     def __len__(self) -> int:
         return len(self.targets())
+
+
+def configured(method: type[Any], assignments: Sequence[str] = ()) -> Any:
+    """Returns ``method`` with its hyper-parameters set from ``name=value`` texts; values are JSON or plain words.
+
+    Raises:
+        UserError: If a name is unknown or a value does not fit.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Pruning:
+    ...     rate: float = 0.1
+    >>> configured(Pruning, ["rate=0.5"])
+    Pruning(rate=0.5)
+    """
+    settings: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or name not in {f.name for f in fields(method) if f.init}:
+            known = ", ".join(f"{f.name}={f.default}" for f in fields(method) if f.init)
+            raise UserError(f"no hyper-parameter {assignment!r}", where=method.__name__, do=f"choose from: {known}")
+        try:
+            settings[name] = json.loads(value)
+        except ValueError:
+            settings[name] = value
+    try:
+        return TypeAdapter(method).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(first["msg"], where=f"{method.__name__}.{first['loc'][0]}") from None

@@ -1,0 +1,152 @@
+"""``theriac scan model|data|inputs``: one detector on one subject."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from theriac.cli.options import Run, print_finding
+from theriac.detect.data import DEFAULT as DATA_METHOD
+from theriac.detect.inputs import DEFAULT as INPUT_METHOD
+from theriac.detect.models import DEFAULT as MODEL_METHOD
+from theriac.errors import UserError
+from theriac.finding import Finding, exit_code
+from theriac.registry import configured
+
+if TYPE_CHECKING:
+    from theriac.data.images import ImageData
+    from theriac.detect import DataScan
+
+app = App(name="scan", help="Scan a model, a data set or a stream of inputs for poisoning.")
+
+Set = Annotated[list[str], Parameter(name="--set", negative="", help="NAME=VALUE of a hyper-parameter; repeatable.")]
+
+
+@app.command
+def model(
+    path: str,
+    *,
+    examples: str,
+    method: str = MODEL_METHOD,
+    settings: Set = [],  # noqa: B006 — cyclopts reads the default, nothing writes it
+    architecture: str | None = None,
+    out: Path | None = None,
+    run: Run = Run(),
+) -> int:
+    """Say whether a model is poisoned, from the model and some clean labelled examples.
+
+    Args:
+        path: The model file; nothing in it is run.
+        examples: Clean labelled examples.
+        method: The model detector; see `theriac methods`.
+        architecture: Architecture, when it is not recognised from the tensors.
+        out: Write the finding to this JSON file too.
+    """
+    from theriac.data.reading import open_images
+    from theriac.detect.models import METHODS
+    from theriac.models.opening import open_model
+
+    detector = configured(METHODS[method], settings)
+    clean = open_images(examples)
+    device = run.torch_device()
+    classifier = open_model(path, architecture=architecture, classes=clean.classes).to(device)
+    with run.progress("model") as progress:
+        finding = detector.scan(
+            classifier, clean, budget=run.limit(), generator=run.generator(), progress=progress
+        )
+    return _report(finding, out, run)
+
+
+@app.command
+def data(
+    path: str,
+    *,
+    model: str | None = None,
+    method: str = DATA_METHOD,
+    settings: Set = [],  # noqa: B006
+    image: str | None = None,
+    label: str | None = None,
+    scores: Path | None = None,
+    out: Path | None = None,
+    run: Run = Run(),
+) -> int:
+    """Rank the rows of a training set by how much they look like poison.
+
+    Args:
+        path: The data: Parquet, a folder, CSV or .npz.
+        model: The model trained on it.
+        method: The data detector; see `theriac methods`.
+        image: Column of the pictures.
+        label: Column of the labels.
+        scores: Where to write the score of every row (Parquet); by default NAME.scores.parquet.
+        out: Write the finding to this JSON file too.
+    """
+    from theriac.data.reading import open_images
+    from theriac.detect.data import METHODS
+
+    detector = configured(METHODS[method], settings)
+    rows = open_images(path, image=image, label=label)
+    classifier = None
+    if model is not None:
+        from theriac.models.opening import open_model
+
+        classifier = open_model(model, classes=rows.classes).to(run.torch_device())
+    with run.progress("data") as progress:
+        scan = detector.scan(
+            classifier, rows, budget=run.limit(), generator=run.generator(), progress=progress
+        )
+    return _report(_with_scores(scan, rows, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)
+
+
+@app.command
+def inputs(
+    path: str,
+    *,
+    model: str,
+    trusted: str,
+    method: str = INPUT_METHOD,
+    settings: Set = [],  # noqa: B006
+    scores: Path | None = None,
+    out: Path | None = None,
+    run: Run = Run(),
+) -> int:
+    """Say which inputs of a recorded stream are anomalous inside the model.
+
+    Args:
+        path: The inputs; labels are not needed.
+        model: The model that they are for.
+        trusted: Inputs known to be clean.
+        method: The input detector; see `theriac methods`.
+        scores: Where to write the score of every input (Parquet); by default NAME.scores.parquet.
+        out: Write the finding to this JSON file too.
+    """
+    from theriac.data.reading import open_images
+    from theriac.detect.inputs import METHODS
+    from theriac.models.opening import open_model
+
+    detector = configured(METHODS[method], settings)
+    usual = open_images(trusted)
+    stream = open_images(path, labelled=False)
+    classifier = open_model(model, classes=usual.classes).to(run.torch_device())
+    with run.progress("inputs") as progress:
+        scan = detector.fit(classifier, usual).scan(
+            stream, budget=run.limit(), generator=run.generator(), progress=progress
+        )
+    return _report(_with_scores(scan, stream, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)
+
+
+def _with_scores(scan: "DataScan", rows: "ImageData", path: Path) -> Finding:
+    from theriac.detect.data.scores_file import write_scores
+
+    return write_scores(path, rows, scan)
+
+
+def _report(finding: Finding, out: Path | None, run: Run) -> int:
+    from theriac.files import write_text
+
+    if out is not None:
+        if out.is_dir():
+            raise UserError("is a folder", where=out, do="name a .json file")
+        write_text(out, finding.model_dump_json(indent=2))
+    print_finding(finding, run)
+    return exit_code([finding])
