@@ -105,4 +105,6 @@ def shrunk(covariance: Tensor, weight: float) -> Tensor:
 def whitening(covariance: Tensor, weight: float) -> Tensor:
     """Returns the lower triangular W with ``W shrunk(C) W^T = I``; ``x @ W.T`` is white."""
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(shrunk(covariance, weight)), identity, upper=False)
+    factor = torch.linalg.cholesky(shrunk(covariance, weight))
+    white: Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return white

@@ -120,13 +120,13 @@ def rows_of(value: Any) -> Tensor:
         value = next((part for part in parts if isinstance(part, (Tensor, tuple, list, dict))), None)
     if not isinstance(value, Tensor) or value.ndim < 2:
         raise UserError("a chosen layer gives no tensor of examples", do="choose another layer")
-    value = value.detach().float()
-    if value.ndim == 2:
-        return value.clone()
-    if value.ndim == 3:
-        return value.mean(1)
-    channels_last = value.ndim == 4 and value.shape[1] == value.shape[2] != value.shape[3]
-    return value.mean((1, 2)) if channels_last else value.flatten(2).mean(2)
+    rows: Tensor = value.detach().float()
+    if rows.ndim == 2:
+        return rows.clone()
+    if rows.ndim == 3:
+        return rows.mean(1)
+    channels_last = rows.ndim == 4 and rows.shape[1] == rows.shape[2] != rows.shape[3]
+    return rows.mean((1, 2)) if channels_last else rows.flatten(2).mean(2)
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def default_layers(model: Classifier, count: int = 5) -> list[str]:
             if _CONTAINERS.search(name) and isinstance(module, (nn.Sequential, nn.ModuleList))
         ]
         name, blocks = max(lists, key=lambda item: (-item[0].count("."), len(item[1])), default=("", net))
-        names = [f"{name}.{child}".lstrip(".") for child, module in blocks.named_children() if any(module.parameters())]
+        names = [f"{name}.{child}".lstrip(".") for child, module in blocks.named_children() if [*module.parameters()]]
     stages = [f"net.{name}" for name in names if not head.startswith(f"net.{name}")]
     if len(stages) > count:
         stages = [stages[round((k + 1) * len(stages) / count) - 1] for k in range(count)]
