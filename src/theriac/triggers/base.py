@@ -1,0 +1,45 @@
+"""What every trigger is."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from theriac.errors import UserError
+
+
+@dataclass(frozen=True)
+class Trigger(ABC):
+    """What an attacker adds to images. Parameters are the dataclass's fields, all of them numbers or text.
+
+    A trigger is a pure function: it never changes its input, keeps shape, type, device and range, and what is random
+    about it comes from its own ``seed`` (the same for all images) or from ``generator`` (different for each image).
+    """
+
+    name: ClassVar[str]
+    paper: ClassVar[str]
+
+    @abstractmethod
+    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Returns triggered copies of ``images``, float [n, 3, h, w] in [0, 1].
+
+        Args:
+            images: Float tensor on any device.
+            generator: Source of what differs from image to image; the trigger's own seed without it.
+        """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns name and parameters, ready for JSON; ``theriac.triggers.from_dict`` reads them."""
+        return {"name": self.name, "parameters": asdict(self)}
+
+    def picture(self, size: int = 64) -> Tensor:
+        """Returns a picture [3, size, size] in [0, 1] that shows the trigger to a human: on mid-grey."""
+        return self(torch.full((1, 3, size, size), 0.5))[0]
+
+
+def require(ok: bool, trigger: Trigger, what: str) -> None:
+    """Raises ``UserError`` about ``trigger``'s parameters unless ``ok``."""
+    if not ok:
+        raise UserError(what, where=f"trigger {trigger.name}")
