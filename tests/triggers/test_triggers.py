@@ -56,6 +56,11 @@ class TestContract:
         trigger = make(name)
         assert from_dict(json.loads(json.dumps(trigger.to_dict()))) == trigger
 
+    @pytest.mark.parametrize("wrong", [torch.zeros(3, 8, 8), torch.zeros(1, 1, 8, 8), torch.zeros(1, 3, 8, 8).byte()])
+    def test_refuses_other_shapes_and_types(self, name: str, wrong: torch.Tensor) -> None:
+        with pytest.raises(ValueError, match="need float images"):
+            make(name)(wrong)
+
     def test_half_precision(self, name: str) -> None:
         assert make(name)(photos().bfloat16()).dtype == torch.bfloat16
 

@@ -6,10 +6,10 @@ Importing torch is left to the functions: the command line's help must not pay f
 import json
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from theriac.errors import UserError
+from theriac.files import cache_folder
 
 if TYPE_CHECKING:
     import torch
@@ -57,11 +57,6 @@ def threads() -> int:
     except OSError:
         pass  # a read-only home only costs measuring again
     return best
-
-
-def cache_folder() -> Path:
-    """Returns theriac's folder below the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "theriac"
 
 
 def _measure(cores: int) -> int:

@@ -21,14 +21,22 @@ class Trigger(ABC):
     name: ClassVar[str]
     paper: ClassVar[str]
 
-    @abstractmethod
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Returns triggered copies of ``images``, float [n, 3, h, w] in [0, 1].
+        """Returns triggered copies of ``images``.
 
         Args:
-            images: Float tensor on any device.
+            images: Float tensor [n, 3, h, w] in [0, 1] on any device.
             generator: Source of what differs from image to image; the trigger's own seed without it.
+
+        Raises:
+            ValueError: If ``images`` has another shape or type.
         """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(f"need float images [n, 3, h, w], got {images.dtype} {list(images.shape)}")
+        return self._apply(images, generator)
+
+    @abstractmethod
+    def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor: ...
 
     def to_dict(self) -> dict[str, Any]:
         """Returns name and parameters, ready for JSON; ``theriac.triggers.from_dict`` reads them."""

@@ -65,7 +65,7 @@ class Blend(Trigger):
         picture.save(buffer, "PNG", optimize=True)
         return cls(alpha=alpha, png=base64.b64encode(buffer.getvalue()).decode())
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         picture = self._scaled(*images.shape[-2:]).to(images)
         return torch.lerp(images, picture.expand_as(images), self.alpha)
 

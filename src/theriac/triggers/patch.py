@@ -53,7 +53,7 @@ class Patch(Trigger):
         ):
             require(value in choices, self, f"{key} must be one of {', '.join(choices)}, got {value!r}")
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         n, _, h, w = images.shape
         fits = self.size + 2 * self.margin <= min(h, w)
         require(fits, self, f"size {self.size} with margin {self.margin} does not fit into {w}x{h} pixels")

@@ -38,7 +38,7 @@ class Sinusoid(Trigger):
         require(0 < self.delta <= 1, self, f"delta must be above 0 and at most 1, got {self.delta}")
         require(self.frequency > 0, self, f"frequency must be above 0, got {self.frequency}")
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         return (images + self.delta * self._wave(images.shape[-1]).to(images)).clamp(0, 1)
 
     def picture(self, size: int = 64) -> Tensor:

@@ -46,7 +46,7 @@ class Warp(Trigger):
         require(self.grid >= 2, self, f"grid must be at least 2, got {self.grid}")
         require(0 < self.strength <= 8, self, f"strength must be above 0 and at most 8, got {self.strength}")
 
-    def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         n, _, h, w = images.shape
         places = (self._places(h, w) + self.field(h, w)).clamp(-1, 1).to(images)
         warped = F.grid_sample(images, places.expand(n, -1, -1, -1), padding_mode="border", align_corners=True)
