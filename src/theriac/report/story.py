@@ -1,0 +1,154 @@
+"""The verdict of a whole audit in one sentence, and the figures beside it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from theriac.finding import Finding, RankedExamples, SuspectedClasses, TriggerEvidence, Verdict
+from theriac.report.record import AuditReport
+from theriac.report.tables import attack_success
+from theriac.report.words import KINDS, WORDS, number, percent, probability
+
+NOTHING_FOUND = "No poisoning found in what was checked"
+
+_CHANGES = (
+    (("mask", "patch"), "a small patch on an image makes"),
+    (("colour", "color", "filter"), "a shift of an image’s colours makes"),
+    (("perturbation", "universal", "warp", "blend"), "a faint change over the whole image makes"),
+)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict of an audit: its word, its sentence, and the sentences that follow."""
+
+    verdict: Verdict
+    word: str
+    sentence: str
+    details: list[str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number to look at first, and what it counts."""
+
+    value: str
+    label: str
+
+
+def overall(findings: list[Finding]) -> Verdict:
+    """Returns the verdict of several findings together; without any it is inconclusive."""
+    verdicts = {f.verdict for f in findings}
+    if "poisoned" in verdicts:
+        return "poisoned"
+    return "inconclusive" if "inconclusive" in verdicts or not findings else "clean"
+
+
+def headline(report: AuditReport) -> Headline:
+    """Returns the verdict of ``report`` in words."""
+    verdict = overall(report.findings)
+    if not report.findings:
+        return Headline(verdict, "Not checked", "Nothing was checked in this system.", [])
+    leading = sorted((f for f in report.findings if f.verdict == verdict), key=_importance)
+    first, others = leading[0], [f.summary for f in leading[1:]]
+    repaired = [report.repair.summary] if report.repair else []
+    if verdict == "poisoned":
+        return Headline(verdict, WORDS[verdict], _accusation(first), others + repaired)
+    if verdict == "inconclusive":
+        sentence = "This audit could not decide whether the system is poisoned."
+        return Headline(verdict, WORDS[verdict], sentence, [first.summary, *others, *repaired])
+    left = "What was not checked is listed below." if not_checked(report) else ""
+    return Headline(verdict, WORDS[verdict], f"{NOTHING_FOUND}.", [left] if left else [])
+
+
+def _importance(finding: Finding) -> tuple[int, float]:
+    return list(KINDS).index(finding.subject.kind), -finding.probability
+
+
+def _accusation(finding: Finding) -> str:
+    kind, trigger, target = finding.subject.kind, best_trigger(finding), target_name(finding)
+    if kind == "model":
+        change = "a hidden trigger makes"
+        if trigger:
+            space = trigger.space.lower()
+            change = next((words for keys, words in _CHANGES if any(key in space for key in keys)), change)
+        answer = f"answer “{target}”" if target else "give the attacker’s answer"
+        return f"This system is poisoned: {change} the model {answer}."
+    counted = next(ranked(finding), None)
+    if counted and counted.estimated_poisoned:
+        share = f"{number(counted.estimated_poisoned)} of {number(counted.total)}"
+        if kind == "data":
+            return f"The training data are poisoned: {share} examples look like poison."
+        return f"The input stream is under attack: {share} inputs look triggered."
+    return "The training data are poisoned." if kind == "data" else "The input stream is under attack."
+
+
+def best_trigger(finding: Finding) -> TriggerEvidence | None:
+    """Returns the reconstructed trigger that works best, if any."""
+    triggers = [e for e in finding.evidence if isinstance(e, TriggerEvidence)]
+    return max(triggers, key=lambda t: t.asr, default=None)
+
+
+def target_name(finding: Finding) -> str | None:
+    """Returns the name of the class that the best trigger, else the first suspicion, aims at."""
+    suspected = [e for e in finding.evidence if isinstance(e, SuspectedClasses)]
+    trigger = best_trigger(finding)
+    if trigger:
+        return next((s.target_name for s in suspected if s.target == trigger.target), f"class {trigger.target}")
+    return suspected[0].target_name if suspected else None
+
+
+def ranked(finding: Finding) -> Iterator[RankedExamples]:
+    """Yields the rankings of examples in ``finding``."""
+    return (e for e in finding.evidence if isinstance(e, RankedExamples))
+
+
+def figures(report: AuditReport) -> list[Figure]:
+    """Returns at most one figure per question that the audit answered."""
+    return [f for f in (_model(report), _trigger(report), *_counts(report), _repair(report)) if f]
+
+
+def _models(report: AuditReport) -> list[Finding]:
+    return sorted((f for f in report.findings if f.subject.kind == "model"), key=lambda f: -f.probability)
+
+
+def _model(report: AuditReport) -> Figure | None:
+    worst = next(iter(_models(report)), None)
+    return Figure(probability(worst.probability), "probability that the model is poisoned") if worst else None
+
+
+def _trigger(report: AuditReport) -> Figure | None:
+    for finding in _models(report):
+        trigger = best_trigger(finding)
+        if trigger and finding.verdict == "poisoned":
+            label = f"of clean images turn into “{target_name(finding)}” under the reconstructed trigger"
+            return Figure(percent(trigger.asr), f"{label} ({percent(trigger.base_rate)} without it)")
+    return None
+
+
+def _counts(report: AuditReport) -> Iterator[Figure]:
+    for kind, noun in (("data", "training images look like poison"), ("input", "inputs look triggered")):
+        found = (r for f in report.findings if f.subject.kind == kind for r in ranked(f))
+        if counted := next(found, None):
+            yield Figure(number(counted.estimated_poisoned), f"of {number(counted.total)} {noun}")
+
+
+def _repair(report: AuditReport) -> Figure | None:
+    measured = attack_success(report.repair_table) if report.repair_table else None
+    if measured is None:
+        return None
+    measure, before, after = measured
+    return Figure(f"{percent(before)} → {percent(after)}", f"{measure}, before and after the repair")
+
+
+def not_checked(report: AuditReport) -> list[tuple[str, list[str]]]:
+    """Returns (who says so, what was not checked), the audit's own first; subjects that no method saw are added."""
+    seen = {(f.subject.kind, f.subject.sha256) for f in report.findings}
+    unseen = [
+        f"No method looked at the {KINDS[s.kind].lower()} “{s.name}”."
+        for s in report.subjects
+        if (s.kind, s.sha256) not in seen
+    ]
+    groups = [("This audit", [*report.not_checked, *unseen])]
+    findings = [*report.findings, *([report.repair] if report.repair else [])]
+    groups += [(f"{f.method.name}, on {f.subject.name}", f.not_checked) for f in findings]
+    return [(who, list(dict.fromkeys(items))) for who, items in groups if items]

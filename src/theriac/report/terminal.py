@@ -1,0 +1,83 @@
+"""The short version of a report, for the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from theriac.finding import Finding, Verdict
+from theriac.report.story import NOTHING_FOUND, overall
+from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, visible
+
+_LOOKS: dict[Verdict, tuple[str, str]] = {
+    "poisoned": ("✗", "bold red"),
+    "clean": ("✓", "bold green"),
+    "inconclusive": ("?", "bold yellow"),
+}
+
+
+def summary(
+    findings: Sequence[Finding],
+    *,
+    repair: Finding | None = None,
+    not_checked: Sequence[str] = (),
+    report: Path | None = None,
+    commands: Sequence[str] = (),
+    console: Console | None = None,
+) -> None:
+    """Prints the verdict, one line per subject, what was not checked, where the report is and what to do next.
+
+    Args:
+        findings: About the system as it came in.
+        repair: The mitigation's finding, if there was one.
+        not_checked: About the whole audit; each finding's own are added.
+        report: Where the HTML report was written.
+        commands: Commands to try next.
+        console: Where to print; the standard output by default.
+    """
+    console = console or Console(highlight=False, soft_wrap=False)
+    console.print()
+    console.print(_verdict(findings))
+    console.print()
+    console.print(Padding(_lines(findings, repair), (0, 0, 0, 2)))
+    said = [*not_checked, *(line for f in findings for line in f.not_checked), *(repair.not_checked if repair else ())]
+    if said:
+        console.print()
+        console.print(Text("  Not checked", style="bold"))
+        for line in dict.fromkeys(said):
+            console.print(Padding(Text(f"– {visible(line)}", style="dim"), (0, 0, 0, 2)))
+    console.print()
+    if report is not None:
+        console.print(Text.assemble(("  Report  ", "bold"), visible(str(report))), soft_wrap=True)
+    for i, command in enumerate(commands):
+        console.print(Text.assemble(("          " if i else "  Next    ", "bold"), visible(command)), soft_wrap=True)
+
+
+def _verdict(findings: Sequence[Finding]) -> Text:
+    verdict = overall(list(findings))
+    words = {
+        "poisoned": "This system is poisoned.",
+        "inconclusive": "Inconclusive." if findings else "Nothing was checked.",
+        "clean": f"{NOTHING_FOUND}.",
+    }
+    mark, style = _LOOKS[verdict]
+    return Text(f"{mark} {words[verdict]}", style=style)
+
+
+def _lines(findings: Sequence[Finding], repair: Finding | None) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(ratio=1, overflow="fold")
+    rows = [(KINDS[f.subject.kind], WORDS[f.verdict], f) for f in findings]
+    if repair:
+        rows.append(("Repair", REPAIR_WORDS[repair.verdict], repair))
+    for what, word, finding in rows:
+        mark, style = _LOOKS[finding.verdict]
+        cells = Text(what), Text(f"{mark} {word}", style=style), Text(probability(finding.probability), style="dim")
+        table.add_row(*cells, Text(visible(finding.summary)))
+    return table
