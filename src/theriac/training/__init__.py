@@ -1,0 +1,1 @@
+"""Training victims and references, and recording what became of their poison."""
