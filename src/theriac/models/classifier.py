@@ -20,6 +20,7 @@ class Classifier(nn.Module):
         mean, std: Per-channel normalisation of pixels in [0, 1].
         name: What to call the model in findings.
         sha256: Digest of the file that it was read from; 64 zeros for a model that was never saved.
+        assumptions: What the file did not say and was assumed when it was opened, one sentence each.
     """
 
     mean: Tensor
@@ -36,13 +37,14 @@ class Classifier(nn.Module):
         std: Sequence[float] = (0.25, 0.25, 0.25),
         name: str = "model",
         sha256: str = "0" * 64,
+        assumptions: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise UserError(f"mean {list(mean)} and std {list(std)} must be three numbers each, std above 0", where=name)
         self.net = net
         self.architecture, self.classes, self.image_size = architecture, tuple(classes), image_size
-        self.name, self.sha256 = name, sha256
+        self.name, self.sha256, self.assumptions = name, sha256, tuple(assumptions)
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, 3, 1, 1), persistent=False)
 
