@@ -118,8 +118,13 @@ def open_classifier(source: ModelSource, classes: tuple[str, ...] | None = None)
     )
 
 
-def open_data(source: DataSource) -> ImageData:
-    """Opens a set of images."""
+def open_data(source: DataSource, *, unlabelled_ok: bool = False) -> ImageData:
+    """Opens a set of images; ``unlabelled_ok`` accepts one without labels."""
     return open_images(
-        source.path, image=source.image, label=source.label, limit=source.limit, revision=source.revision
+        source.path,
+        image=source.image,
+        label=source.label,
+        limit=source.limit,
+        revision=source.revision,
+        unlabelled_ok=unlabelled_ok,
     )

@@ -16,6 +16,8 @@ from theriac.run.progress import Progress
 if TYPE_CHECKING:
     import torch
 
+    from theriac.finding import Finding
+
 
 @Parameter(name="*")
 @dataclass(frozen=True)
@@ -67,3 +69,13 @@ def print_json(value: Any) -> None:
     """Prints one JSON object on stdout."""
     json.dump(value, sys.stdout, ensure_ascii=False, allow_nan=False)
     sys.stdout.write("\n")
+
+
+def print_finding(finding: "Finding", run: Run) -> None:
+    """Prints one finding: as JSON, or as a few lines for people."""
+    if run.json:
+        print_json(finding.model_dump(mode="json"))
+        return
+    from theriac.report import summary
+
+    summary([finding])

@@ -126,7 +126,7 @@ def inputs(
 
     detector = configured(METHODS[method], settings)
     usual = open_images(trusted)
-    stream = open_images(path, labelled=False)
+    stream = open_images(path, unlabelled_ok=True)
     classifier = open_model(model, classes=usual.classes).to(run.torch_device())
     with run.progress("inputs") as progress:
         scan = detector.fit(classifier, usual).scan(

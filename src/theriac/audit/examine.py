@@ -85,7 +85,7 @@ def open_system(system: System, device: torch.device | str = "cpu") -> Opened:
     """
     clean = open_data(system.clean_examples) if system.clean_examples else None
     training = open_data(system.training_data) if system.training_data else None
-    inputs = open_data(system.inputs, labelled=False) if system.inputs else None
+    inputs = open_data(system.inputs, unlabelled_ok=True) if system.inputs else None
     labelled = clean or training
     model = open_classifier(system.model, labelled.classes if labelled else None)
     for part in (clean, training):
