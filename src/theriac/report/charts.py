@@ -40,7 +40,7 @@ def histogram(data: Histogram) -> Markup | None:
     for i, counts in enumerate(series.values()):
         parts.append(_filled(edges, counts, x, y) if i == 0 else _outlined(edges, counts, x, y, i))
     parts.append(_line("axis", LEFT, y(0), WIDTH - RIGHT, y(0)))
-    parts += [_text(x(t), HEIGHT - BOTTOM + 17, number(t), "middle") for t in ticks(low, high)]
+    parts += [_text(x(t), HEIGHT - BOTTOM + 17, number(t), "middle") for t in ticks(low, high, 7)]
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, data.axis, "middle"))
     if data.threshold is not None:
         parts.append(_threshold(x(data.threshold), f"threshold {number(data.threshold)}"))
@@ -79,7 +79,7 @@ def columns(values: Sequence[tuple[str, float]], *, axis: str, marked: Collectio
             anchor = "start" if middle < WIDTH / 3 else "end" if middle > 2 * WIDTH / 3 else "middle"
             parts.append(_text(middle, max(y(value) - 6, 14), _shortened(name), anchor, "strong"))
     parts.append(_line("axis", LEFT, base, WIDTH - RIGHT, base))
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, f"{len(values)} classes, one bar each", "middle"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, f"{axis} of {len(values)} classes", "middle"))
     name, value = max(values, key=lambda pair: pair[1])
     return _svg(parts, f"{axis} of {len(values)} classes; the highest is {name} with {number(value)}.")
 
@@ -131,12 +131,19 @@ def _filled(edges: Sequence[float], counts: Sequence[int], x: Scale, y: Scale) -
 
 
 def _outlined(edges: Sequence[float], counts: Sequence[int], x: Scale, y: Scale, index: int) -> Markup:
-    points = [(x(edges[0]), y(0))]
-    for a, b, count in zip(edges, edges[1:], counts, strict=False):
-        points += [(x(a), y(count)), (x(b), y(count))]
-    points.append((x(edges[-1]), y(0)))
-    drawn = " ".join(f"{px:.1f},{py:.1f}" for px, py in points)
-    return Markup('<polygon class="series-{}" points="{}"/>').format(min(index, 3), drawn)
+    runs: list[list[tuple[float, float]]] = []
+    for a, b, count, previous in zip(edges, edges[1:], counts, [0, *counts], strict=False):
+        if count and not previous:
+            runs.append([(x(a), y(0))])
+        if count:
+            runs[-1] += [(x(a), y(count)), (x(b), y(count))]
+        elif previous:
+            runs[-1].append((x(a), y(0)))
+    if counts[-1]:
+        runs[-1].append((x(edges[-1]), y(0)))
+    lines = (" ".join(f"{px:.1f},{py:.1f}" for px, py in run) for run in runs)
+    shape = Markup('<polyline class="series-{}" points="{}"/>')
+    return Markup().join(shape.format(min(index, 3), line) for line in lines)
 
 
 def _threshold(x: float, words: str) -> Markup:

@@ -22,9 +22,8 @@ from theriac.report import charts, story, tables, words
 from theriac.report.pictures import embed
 from theriac.report.record import AuditReport
 
-MAX_THUMBNAILS = 48
-MAX_PICTURES = 24
-MAX_EVIDENCE = 200
+LIMITS = {"first_thumbnails": 14, "thumbnails": 48, "pictures": 24, "evidence": 200}
+"""How much of each kind the page shows; the page says so when there is more."""
 
 
 def render(report: AuditReport) -> str:
@@ -40,6 +39,7 @@ def render(report: AuditReport) -> str:
         headline=story.headline(report),
         figures=story.figures(report),
         exhibit=triggers[0].pictures[:3] if triggers else [],
+        comparison=story.comparison(report),
         not_checked=story.not_checked(report),
         issuers=list(dict.fromkeys(c.issuer for c in report.credentials)),
     )
@@ -91,7 +91,8 @@ def _environment() -> Environment:
         "verdict_words": words.WORDS,
         "repair_words": words.REPAIR_WORDS,
         "kinds": words.KINDS,
-        "limits": {"thumbnails": MAX_THUMBNAILS, "pictures": MAX_PICTURES, "evidence": MAX_EVIDENCE},
+        "nouns": words.NOUNS,
+        "limits": LIMITS,
         "shown_rows": tables.SHOWN_ROWS,
     }
     return environment

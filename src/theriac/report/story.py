@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from theriac.finding import Finding, RankedExamples, SuspectedClasses, TriggerEvidence, Verdict
+from theriac.finding import Finding, RankedExamples, SuspectedClasses, Table, TriggerEvidence, Verdict
 from theriac.report.record import AuditReport
-from theriac.report.tables import attack_success
-from theriac.report.words import KINDS, WORDS, number, percent, probability
+from theriac.report.tables import attack_success, is_comparison
+from theriac.report.words import KINDS, NOUNS, WORDS, number, percent, probability, sentence
 
 NOTHING_FOUND = "No poisoning found in what was checked"
 
@@ -133,22 +133,31 @@ def _counts(report: AuditReport) -> Iterator[Figure]:
 
 
 def _repair(report: AuditReport) -> Figure | None:
-    measured = attack_success(report.repair_table) if report.repair_table else None
+    table = comparison(report)
+    measured = attack_success(table) if table else None
     if measured is None:
         return None
     measure, before, after = measured
-    return Figure(f"{percent(before)} → {percent(after)}", f"{measure}, before and after the repair")
+    return Figure(f"{percent(before)} →\N{NO-BREAK SPACE}{percent(after)}", f"{measure}, before and after the repair")
+
+
+def comparison(report: AuditReport) -> Table | None:
+    """Returns the table of what the repair changed: the report's own, else the repair's finding's."""
+    if report.repair_table or not report.repair:
+        return report.repair_table
+    tables = (e for e in report.repair.evidence if isinstance(e, Table))
+    return next((t for t in tables if is_comparison(t)), None)
 
 
 def not_checked(report: AuditReport) -> list[tuple[str, list[str]]]:
     """Returns (who says so, what was not checked), the audit's own first; subjects that no method saw are added."""
-    seen = {(f.subject.kind, f.subject.sha256) for f in report.findings}
+    findings = [*report.findings, *([report.repair] if report.repair else [])]
+    seen = {(f.subject.kind, f.subject.sha256) for f in findings}
     unseen = [
-        f"No method looked at the {KINDS[s.kind].lower()} “{s.name}”."
+        f"No method looked at the {NOUNS[s.kind]} “{s.name}”."
         for s in report.subjects
         if (s.kind, s.sha256) not in seen
     ]
     groups = [("This audit", [*report.not_checked, *unseen])]
-    findings = [*report.findings, *([report.repair] if report.repair else [])]
     groups += [(f"{f.method.name}, on {f.subject.name}", f.not_checked) for f in findings]
-    return [(who, list(dict.fromkeys(items))) for who, items in groups if items]
+    return [(who, list(dict.fromkeys(map(sentence, items)))) for who, items in groups if items]

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from theriac.finding import Finding, Verdict
 from theriac.report.story import NOTHING_FOUND, overall
-from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, visible
+from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, sentence, visible
 
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "poisoned": ("✗", "bold red"),
@@ -48,7 +48,7 @@ def summary(
         console.print()
         console.print(Text("  Not checked", style="bold"))
         for line in dict.fromkeys(said):
-            console.print(Padding(Text(f"– {visible(line)}", style="dim"), (0, 0, 0, 2)))
+            console.print(Padding(Text(f"– {visible(sentence(line))}", style="dim"), (0, 0, 0, 2)))
     console.print()
     if report is not None:
         console.print(Text.assemble(("  Report  ", "bold"), visible(str(report))), soft_wrap=True)

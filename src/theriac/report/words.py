@@ -18,6 +18,10 @@ REPAIR_WORDS: dict[Verdict, str] = {
 }
 
 KINDS = {"model": "Model", "data": "Training data", "input": "Input stream"}
+"""What was scanned."""
+
+NOUNS = {"model": "model", "data": "data set", "input": "input stream"}
+"""What a subject is, whether or not it was scanned."""
 
 
 def visible(text: str) -> str:
@@ -33,18 +37,29 @@ def _harmless(character: str) -> bool:
     return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
+def sentence(text: str) -> str:
+    """Returns ``text`` with a capital first letter.
+
+    >>> sentence("live inputs: none were given")
+    'Live inputs: none were given'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def percent(share: float) -> str:
     """Returns a share in [0, 1] as a percentage that never rounds "nearly all" up to "all".
 
-    >>> [percent(s) for s in (0.5, 0.987, 0.99999, 0.0001, 1.0, 0.0)]
-    ['50 %', '98.7 %', '>99.9 %', '<0.1 %', '100 %', '0 %']
+    >>> [percent(s)[:-2] for s in (0.5, 0.987, 0.99999, 0.0001, 1.0, 0.0)]
+    ['50', '98.7', '>99.9', '<0.1', '100', '0']
     """
     value = 100 * share
     if 99.9 < value < 100:
-        return ">99.9 %"
-    if 0 < value < 0.1:
-        return "<0.1 %"
-    return f"{value:.1f}".removesuffix(".0") + " %"
+        text = ">99.9"
+    elif 0 < value < 0.1:
+        text = "<0.1"
+    else:
+        text = f"{value:.1f}".removesuffix(".0")
+    return text + "\N{NARROW NO-BREAK SPACE}%"
 
 
 def probability(value: float) -> str:
@@ -59,10 +74,10 @@ def probability(value: float) -> str:
 
 
 def number(value: float | int) -> str:
-    """Returns a number with four significant digits, or whole with thin spaces between thousands.
+    r"""Returns a number with four significant digits, or whole with thin spaces between thousands.
 
     >>> [number(v) for v in (3.14159, 12345, 0.00001234, 2.0)]
-    ['3.142', '12 345', '1.234e-05', '2']
+    ['3.142', '12\u202f345', '1.234e-05', '2']
     """
     if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
         whole = f"{int(value):,}"
