@@ -16,7 +16,8 @@ from theriac.errors import UserError
 from theriac.models.classifier import Classifier
 from theriac.run.budget import Budget
 from theriac.training.checkpoint import Checkpoint
-from theriac.training.classifier import Settings, Unfinished, one_cycle, train_classifier
+from theriac.training.classifier import Unfinished, one_cycle, train_classifier
+from theriac.training.settings import Settings
 
 SIZE, ROWS = 16, 96
 QUICK = Settings(epochs=3, batch_size=32, crop=2, lr=0.1)
@@ -72,7 +73,7 @@ tests.train_classifier(tests.shapes(), tests.LONG, seed=3, checkpoint=pathlib.Pa
 """
     process = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 60
-    while not checkpoint.exists():
+    while not checkpoint.exists() or Checkpoint.load(checkpoint).epochs == 0:
         assert process.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -140,9 +141,10 @@ def test_other_sizes_get_other_networks() -> None:
     assert named.architecture == "torchvision:resnet18"
 
 
-def test_a_diverging_training_is_named() -> None:
+def test_a_diverging_training_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"diverged.*lower --lr"):
-        train_classifier(shapes(), replace(QUICK, lr=1e12, epochs=2))
+        train_classifier(shapes(), replace(QUICK, lr=1e12, epochs=2), checkpoint=tmp_path / "state.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class Checkpoint:
     Random numbers need no state: every epoch draws its own from the seed.
 
     Attributes:
-        config: SHA-256 of everything that decides the result; see ``Settings``.
+        config: SHA-256 of everything that decides the result; see ``Settings.digest``.
         epochs: How many epochs are done.
         seconds: How long they took, over all runs.
         model: State dict of the model.

@@ -4,13 +4,10 @@ The recipe is the usual one for small residual networks: SGD with Nesterov momen
 (Smith and Topin, "Super-convergence", 2017), random crops, and bfloat16 where the hardware multiplies it natively.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +23,7 @@ from theriac.run.budget import Budget
 from theriac.run.progress import Progress, silent
 from theriac.training.augment import random_crop
 from theriac.training.checkpoint import Checkpoint
+from theriac.training.settings import Settings
 
 MOMENTUM = 0.9
 WARM_UP = 0.25
@@ -34,48 +32,6 @@ WARM_UP = 0.25
 
 class Unfinished(TheriacError):
     """The budget ran out before the last epoch; what was trained is in the checkpoint, if there is one."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a classifier is trained.
-
-    Args:
-        architecture: ``family:name``, or ``auto``: a 14-layer ResNet up to 96 pixels, torchvision's ResNet-18 above.
-        epochs: Passes over the data.
-        batch_size: Rows of one step, over all devices together.
-        lr: Largest learning rate.
-        weight_decay: L2 penalty on the weights.
-        crop: Largest random shift, in pixels.
-        flip: Mirror images at random; not for road signs or letters.
-
-    Raises:
-        UserError: If a value is out of range.
-    """
-
-    architecture: str = "auto"
-    epochs: int = 10
-    batch_size: int = 128
-    lr: float = 0.2
-    weight_decay: float = 5e-4
-    crop: int = 4
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        for ok, what in (
-            (self.epochs >= 1, f"epochs must be at least 1, got {self.epochs}"),
-            (self.batch_size >= 2, f"batch size must be at least 2, got {self.batch_size}"),
-            (0 < self.lr < math.inf, f"learning rate must be above 0, got {self.lr}"),
-            (0 <= self.weight_decay < math.inf, f"weight decay must not be negative, got {self.weight_decay}"),
-            (self.crop >= 0, f"crop must not be negative, got {self.crop}"),
-        ):
-            if not ok:
-                raise UserError(what, where="training")
-
-    def digest(self, data: ImageData, seed: int) -> str:
-        """Returns the SHA-256 of everything that decides the weights: these settings, the data and the seed."""
-        config = asdict(self) | {"data": data.sha256, "rows": len(data), "classes": data.classes, "seed": seed}
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def train_classifier(
@@ -139,14 +95,13 @@ class _Training:
             model.parameters(), self.settings.lr, MOMENTUM, weight_decay=self.settings.weight_decay, nesterov=True
         )
         done, seconds = self._resume(model, optimizer)
+        self._save(model, optimizer, done, seconds)  # a place that cannot be written is found out before the work
         wrapped = self.accelerator.prepare_model(model, device_placement=False)
         for epoch in range(done, self.settings.epochs):
             start = time.monotonic()
             self._epoch(epoch, wrapped, optimizer, budget, progress)
             seconds += time.monotonic() - start
-            if self.checkpoint is not None and self.accelerator.is_main_process:
-                state = Checkpoint.of(model, optimizer, config=self.config, epochs=epoch + 1, seconds=seconds)
-                state.save(self.checkpoint)
+            self._save(model, optimizer, epoch + 1, seconds)
         self.accelerator.wait_for_everyone()
         self.accelerator.free_memory()
         model.to(memory_format=torch.contiguous_format)
@@ -164,6 +119,11 @@ class _Training:
             )
         state.restore(model, optimizer)
         return state.epochs, state.seconds
+
+    def _save(self, model: Classifier, optimizer: torch.optim.Optimizer, epochs: int, seconds: float) -> None:
+        if self.checkpoint is not None and self.accelerator.is_main_process:
+            state = Checkpoint.of(model, optimizer, config=self.config, epochs=epochs, seconds=seconds)
+            state.save(self.checkpoint)
 
     def _epoch(
         self, epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, budget: Budget, progress: Progress
@@ -187,6 +147,8 @@ class _Training:
             summed += loss.detach()
             progress((step + 1) / total, f"epoch {epoch + 1} of {self.settings.epochs}")
         if not summed.isfinite():
+            if self.checkpoint is not None and self.accelerator.is_main_process:
+                self.checkpoint.unlink(missing_ok=True)  # nothing good would come of going on from it
             raise UserError(
                 f"training diverged: the loss is {summed:f} in epoch {epoch + 1}", where=self.data.name, do="lower --lr"
             )

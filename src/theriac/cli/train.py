@@ -1,0 +1,78 @@
+"""``theriac train classifier``: train a classifier and measure what became of its poison."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from theriac.cli.options import Run, print_json
+from theriac.errors import ExitCode
+from theriac.training.settings import Settings
+
+if TYPE_CHECKING:
+    from theriac.training.record import TrainingRecord
+
+app = App(name="train", help="Train a classifier and measure what became of its poison.")
+
+DEFAULTS = Settings()
+
+
+@app.command
+def classifier(
+    path: str,
+    *,
+    out: Path,
+    test: str | None = None,
+    settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS,
+    min_accuracy: float = 0.8,
+    image: str | None = None,
+    label: str | None = None,
+    run: Run = Run(),
+) -> int:
+    """Train an image classifier; a killed training goes on when the same command is given again.
+
+    Writes the weights (safetensors) and, beside them, a JSON record of what was trained and measured. If the data come
+    with the manifest of `theriac poison`, the attack is measured on the test images. The model counts as poisoned
+    ground truth only if the attack works: ASR at least 0.9, base rate at most 0.1.
+
+    Args:
+        path: Labelled images: Parquet, a folder, CSV or .npz.
+        out: Where to write the weights.
+        test: Clean labelled images to measure on.
+        min_accuracy: Clean accuracy below which the model is no ground truth.
+        image: Column of the pictures.
+        label: Column of the labels.
+    """
+    from theriac.data.reading import open_images
+    from theriac.training.classifier import Unfinished
+    from theriac.training.job import Job
+    from theriac.training.record import Gate
+
+    data = open_images(path, image=image, label=label)
+    clean = None if test is None else open_images(test, image=image, label=label)
+    job = Job(data, out, settings, run.seed, clean, None, Gate(min_accuracy=min_accuracy))
+    try:
+        with run.progress("training") as progress:
+            record = job.run(run.torch_device(), run.limit(), progress)
+    except Unfinished as unfinished:
+        print(f"{unfinished}; give the same command again to go on", file=sys.stderr)
+        return ExitCode.INCONCLUSIVE
+    if run.json:
+        print_json(record.model_dump(mode="json"))
+    else:
+        print(summary(record))
+    return ExitCode.NOTHING
+
+
+def summary(record: "TrainingRecord") -> str:
+    """Returns what a training came to, in a few lines."""
+    lines = [f"{record.model}: {record.architecture}, {record.settings['epochs']} epochs in {record.seconds:.0f} s"]
+    if record.accuracy is not None:
+        lines.append(f"clean accuracy   {record.accuracy}")
+    if record.attack is not None and record.attack.asr is not None:
+        lines.append(f"ASR              {record.attack.asr}")
+        lines.append(f"base rate        {record.attack.base_rate}")
+        lines.append(f"robust accuracy  {record.attack.robust_accuracy}")
+    reasons = f": {'; '.join(record.reasons)}" if record.reasons else ""
+    return "\n".join([*lines, f"ground truth     {record.ground_truth}{reasons}"])
