@@ -1,0 +1,34 @@
+"""Signed evidence about AI systems: keys, credentials, the store that keeps them, and the queries that find them."""
+
+from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
+from theriac.provenance.credentials import Verification, issue, link_to, verify
+from theriac.provenance.describe import SystemCredentials, describe_system
+from theriac.provenance.issuer import Artifact, Evidence, Issuer, write_credential
+from theriac.provenance.keys import SigningKey, default_folder, load_or_create
+from theriac.provenance.query import Answer, Attestation, data_poisoning
+from theriac.provenance.store import Added, Store
+
+__all__ = [
+    "Added",
+    "Answer",
+    "Artifact",
+    "Attestation",
+    "Document",
+    "Evidence",
+    "Invalid",
+    "Issuer",
+    "SigningKey",
+    "Store",
+    "SystemCredentials",
+    "Verification",
+    "data_poisoning",
+    "default_folder",
+    "describe_system",
+    "digest_of",
+    "issue",
+    "link_to",
+    "load_or_create",
+    "to_bytes",
+    "verify",
+    "write_credential",
+]
