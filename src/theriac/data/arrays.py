@@ -10,7 +10,7 @@ from torch import Tensor
 
 from theriac.data.decoding import check_memory
 from theriac.data.labels import ANOTHER_COLUMN, LABEL_NAMES
-from theriac.data.source import IMAGE_NAMES, Selection, Source, pick_column
+from theriac.data.source import IMAGE_NAMES, Selection, Source
 from theriac.errors import UserError
 
 
@@ -26,14 +26,10 @@ def read_arrays(path: Path, selection: Selection) -> Source:
         with zipfile.ZipFile(path) as archive:
             check_memory(sum(member.file_size for member in archive.infolist()), str(path))
         with np.load(path, allow_pickle=False) as arrays:
-            image = pick_column(arrays.files, selection.image, (*IMAGE_NAMES, "x", "x_train", "data", "arr_0"))
-            label = pick_column(arrays.files, selection.label, (*LABEL_NAMES, "y_train", "arr_1"))
-            for name, what, needed in ((image, "image", True), (label, "label", not selection.unlabelled_ok)):
-                if (name is None and needed) or (name is not None and name not in arrays.files):
-                    problem = f"no array of {what}s" if name is None else f"no array {name!r}"
-                    raise UserError(problem, where=path, do=f"choose it from: {', '.join(arrays.files)}")
-            images = arrays[image][: selection.limit]
-            labels = None if label is None else arrays[label][: selection.limit]
+            image = selection.image_column(arrays.files, (*IMAGE_NAMES, "x", "x_train", "data", "arr_0"), path)
+            label = selection.label_column(arrays.files, (*LABEL_NAMES, "y_train", "arr_1"), path)
+            images = np.atleast_1d(arrays[image])[: selection.limit]
+            labels = None if label is None else np.atleast_1d(arrays[label])[: selection.limit]
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, KeyError) as error:
         raise UserError(f"is not a readable NumPy archive: {error}", where=path) from None
     if labels is not None and (labels.shape != images.shape[:1] or labels.dtype.kind not in "iuU"):

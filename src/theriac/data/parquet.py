@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from theriac.data.decoding import Encoded
 from theriac.data.labels import ANOTHER_COLUMN, LABEL_NAMES
-from theriac.data.source import IMAGE_NAMES, SPLITS, Selection, Source, pick_column
+from theriac.data.source import IMAGE_NAMES, SPLITS, Selection, Source
 from theriac.errors import UserError
 
 
@@ -22,7 +22,7 @@ def read_parquet(path: Path, selection: Selection) -> Source:
     """
     files = _shards(path)
     first = _open(files[0])
-    image = _image_column(first, selection.image, files[0])
+    image = _image_column(first, selection, files[0])
     label = _label_column(first, selection, image, files[0])
     _, features = _features(first)
     counts = [_open(file).metadata.num_rows for file in files]
@@ -64,15 +64,12 @@ def _features(table: pq.ParquetFile) -> tuple[pa.Schema, dict[str, dict[str, obj
         return schema, {}
 
 
-def _image_column(table: pq.ParquetFile, wanted: str | None, file: Path) -> str:
+def _image_column(table: pq.ParquetFile, selection: Selection, file: Path) -> str:
     schema, features = _features(table)
     marked = [name for name, feature in features.items() if feature.get("_type") == "Image" and name in schema.names]
     fitting = [field.name for field in schema if _holds_bytes(field.type)]
     likely = [*marked, *(name for name in IMAGE_NAMES if name in fitting), *fitting]
-    name = pick_column(schema.names, wanted, likely)
-    if name is None or name not in schema.names:
-        what = "no column of images" if name is None else f"no column {name!r}"
-        raise UserError(what, where=file, do=f"choose the image column from: {', '.join(schema.names)}")
+    name = selection.image_column(schema.names, likely, file)
     if name not in fitting:
         raise UserError(f"column {name!r} holds {schema.field(name).type}, not images", where=file)
     return name
@@ -81,14 +78,10 @@ def _image_column(table: pq.ParquetFile, wanted: str | None, file: Path) -> str:
 def _label_column(table: pq.ParquetFile, selection: Selection, image: str, file: Path) -> str | None:
     schema, features = _features(table)
     marked = [name for name in schema.names if features.get(name, {}).get("_type") == "ClassLabel"]
-    named = [name for name in LABEL_NAMES if name in schema.names]
-    name = pick_column(schema.names, selection.label, [*(marked if len(marked) == 1 else []), *named])
-    if name is None and selection.unlabelled_ok:
+    others = [name for name in schema.names if name != image]
+    name = selection.label_column(others, [*(marked if len(marked) == 1 else []), *LABEL_NAMES], file)
+    if name is None:
         return None
-    if name is None or name not in schema.names:
-        what = "no column of labels" if name is None else f"no column {name!r}"
-        others = ", ".join(column for column in schema.names if column != image)
-        raise UserError(what, where=file, do=f"choose the label column from: {others or 'none is left'}")
     kind = schema.field(name).type
     if not (pa.types.is_integer(kind) or _is_text(kind)):
         raise UserError(f"column {name!r} holds {kind}, neither integers nor text", where=file, do=ANOTHER_COLUMN)

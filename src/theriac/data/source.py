@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from theriac.data.decoding import Encoded
+from theriac.errors import UserError
 
 IMAGE_NAMES = ("image", "img", "images", "picture", "jpg", "jpeg", "png", "webp")
 PATH_NAMES = ("path", "file_name", "filename", "file", "filepath", "image", "img")
@@ -30,6 +31,20 @@ class Selection:
     limit: int | None = None
     unlabelled_ok: bool = False
 
+    def image_column(self, columns: Sequence[str], likely: Sequence[str], where: Path) -> str:
+        """Returns the column of the images: the one asked for, or else the first of the ``likely`` ones.
+
+        Raises:
+            UserError: If it is absent, or none is likely.
+        """
+        return _pick(columns, self.image, likely, "image", where)
+
+    def label_column(self, columns: Sequence[str], likely: Sequence[str], where: Path) -> str | None:
+        """Returns the column of the labels in the same way; None for unlabelled data, where they are welcome."""
+        if self.unlabelled_ok and self.label is None and not set(likely) & set(columns):
+            return None
+        return _pick(columns, self.label, likely, "label", where)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -50,6 +65,9 @@ class Source:
     files: Sequence[Path] | None = None
 
 
-def pick_column(columns: Sequence[str], wanted: str | None, likely: Sequence[str]) -> str | None:
-    """Returns the column to read: ``wanted``, or else the first of the ``likely`` ones that is there, or None."""
-    return wanted if wanted is not None else next((name for name in likely if name in columns), None)
+def _pick(columns: Sequence[str], wanted: str | None, likely: Sequence[str], what: str, where: str | Path) -> str:
+    name = wanted if wanted is not None else next((name for name in likely if name in columns), None)
+    if name is None or name not in columns:
+        problem = f"cannot tell which column holds the {what}s" if name is None else f"no column {name!r}"
+        raise UserError(problem, where=where, do=f"choose the {what} column from: {', '.join(columns)}")
+    return name

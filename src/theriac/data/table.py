@@ -6,7 +6,7 @@ from pathlib import Path
 
 from theriac.data.folder import read_files
 from theriac.data.labels import LABEL_NAMES
-from theriac.data.source import PATH_NAMES, Selection, Source, pick_column
+from theriac.data.source import PATH_NAMES, Selection, Source
 from theriac.errors import UserError
 
 
@@ -20,15 +20,11 @@ def read_table(path: Path, selection: Selection) -> Source:
     if not rows:
         raise UserError("holds no rows", where=path)
     columns = list(rows[0])
-    image = pick_column(columns, selection.image, PATH_NAMES)
-    label = pick_column(columns, selection.label, LABEL_NAMES)
-    for name, what, needed in ((image, "image", True), (label, "label", not selection.unlabelled_ok)):
-        if (name is None and needed) or (name is not None and name not in columns):
-            problem = f"no column of {what}s" if name is None else f"no column {name!r}"
-            raise UserError(problem, where=path, do=f"choose the {what} column from: {', '.join(columns)}")
+    image = selection.image_column(columns, PATH_NAMES, path)
+    label = selection.label_column(columns, LABEL_NAMES, path)
     files = []
     for number, row in enumerate(rows):
-        place = row.get(image or "")
+        place = row.get(image)
         if not isinstance(place, str) or not place or "\0" in place:
             raise UserError("names no picture", where=f"{path}, row {number}")
         file = path.parent / place
