@@ -69,7 +69,7 @@ class System(Record):
         inputs: A recorded stream of inputs, if any.
     """
 
-    name: str = Field(min_length=1, max_length=200)
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
     model: ModelSource
     clean_examples: DataSource | None = None
     training_data: DataSource | None = None

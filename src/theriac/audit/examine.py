@@ -1,6 +1,6 @@
 """The main job: a system in; findings, a repaired model, signed evidence and a report out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from theriac.detect.models import DEFAULT as MODEL_METHOD
 from theriac.detect.models import METHODS as MODEL_METHODS
 from theriac.errors import UserError
 from theriac.files import sha256_file, write_text
-from theriac.finding import Finding, verdict_of
+from theriac.finding import Finding
 from theriac.mitigate import DEFAULT as MITIGATION
 from theriac.mitigate import METHODS as MITIGATIONS
 from theriac.models.classifier import Classifier
@@ -108,9 +108,9 @@ class _Steps:
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
 
-    def run(self, step: str, method: Any, inputs: list[str | None], work: Callable[[], Finding]) -> Finding:
+    def run(self, step: str, method: Any, inputs: Sequence[str], work: Callable[[], Finding]) -> Finding:
         """Returns the finding of ``work``, or the one that an earlier run made from the same inputs."""
-        key = key_of(__version__, step, type(method).name, type(method).version, asdict(method), inputs, self.seed)
+        key = key_of(__version__, step, method.name, method.version, asdict(method), list(inputs), self.seed)
         known = self.journal.get(key)
         if known is not None:
             finding = Finding.model_validate(known)
@@ -122,7 +122,9 @@ class _Steps:
         return finding
 
 
-def examine(opened: Opened, out: Path, plan: Plan, *, seed: int, budget: Budget, progress: Progress = silent) -> Outcome:
+def examine(
+    opened: Opened, out: Path, plan: Plan, *, seed: int, budget: Budget, progress: Progress = silent
+) -> Outcome:
     """Runs the detectors and, where the model is poisoned, the repair; writes ``out/findings`` and ``out/repaired``.
 
     A part that an earlier run of the same audit into ``out`` finished is taken from its journal.
@@ -137,7 +139,9 @@ def examine(opened: Opened, out: Path, plan: Plan, *, seed: int, budget: Budget,
     if opened.training is None:
         missing.append("the training data: none was given")
     else:
-        findings.append(_data_step(steps, opened, opened.training, plan.data, budget.part(0.5), span(progress, 0.5, 0.6)))
+        findings.append(
+            _data_step(steps, opened, opened.training, plan.data, budget.part(0.5), span(progress, 0.5, 0.6))
+        )
     if opened.inputs is None:
         missing.append("live inputs: no recorded stream was given")
     elif opened.clean is None:
@@ -161,9 +165,7 @@ def _model_step(
     steps: _Steps, opened: Opened, examples: ImageData, method: ModelDetector, budget: Budget, progress: Progress
 ) -> Finding:
     def work() -> Finding:
-        finding = method.scan(
-            opened.model, examples, budget=budget, generator=steps.generator(), progress=progress
-        )
+        finding = method.scan(opened.model, examples, budget=budget, generator=steps.generator(), progress=progress)
         notes = list(opened.model.assumptions)
         if opened.clean is None:
             notes.append("the examples came from the training data, which may itself be poisoned")

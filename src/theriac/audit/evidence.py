@@ -1,0 +1,115 @@
+"""Turns what an audit found into signed credentials, linked to a description of the system."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from theriac.audit.examine import Opened, Outcome
+from theriac.files import fetch, sha256_file
+from theriac.finding import Finding
+from theriac.provenance.canonical import Document, digest_of
+from theriac.provenance.describe import SystemCredentials, describe_system
+from theriac.provenance.issuer import Artifact, Evidence, Issuer, write_credential
+from theriac.provenance.keys import default_folder, load_or_create
+from theriac.provenance.kinds import kind_of
+from theriac.provenance.store import Store
+from theriac.report import CredentialSummary
+
+TYPES = {"model": "backdoor", "data": "data injection", "input": "triggered inputs"}
+
+
+@dataclass(frozen=True)
+class Signed:
+    """The credentials of one audit.
+
+    Attributes:
+        system_id: Id of the running system's credential.
+        summaries: One line per credential, for the report.
+        files: The credential files.
+    """
+
+    system_id: str
+    summaries: list[CredentialSummary]
+    files: list[Path]
+
+
+def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | None) -> Signed:
+    """Describes the system and attests each finding; writes ``out/credentials`` and adds everything to ``store``.
+
+    A poisoned subject gets a poisoning attestation, any other a statement of what was checked and with what limits.
+    A finding about inputs is about the running system. The key is made on first use.
+    """
+    key = load_or_create(keys or default_folder())
+    with Store(store, write=True) as credentials:
+        issuer = Issuer(key, credentials)
+        described = _describe(issuer, opened)
+        for finding in outcome.findings:
+            _attest(issuer, _component(described, finding), finding, outcome.not_checked)
+        if outcome.repaired and outcome.repair:
+            weights = issuer.data(Artifact.at(outcome.repaired, f"{opened.model.name} (repaired)"), weights=True)
+            _attest(issuer, weights, outcome.repair, [])
+    files = {
+        document["id"]: write_credential(document, out / "credentials") for document in issuer.credentials.values()
+    }
+    summaries = [
+        CredentialSummary(
+            kind=kind_of(document),
+            id=document["id"],
+            issuer=document["issuer"],
+            file=str(files[document["id"]].relative_to(out)),
+            digest=sha256_file(files[document["id"]]),
+        )
+        for document in issuer.credentials.values()
+    ]
+    return Signed(described.id, summaries, list(files.values()))
+
+
+def _describe(issuer: Issuer, opened: Opened) -> SystemCredentials:
+    system, model = opened.system, opened.model
+    data = []
+    if opened.training is not None and system.training_data is not None:
+        data.append(_artifact(opened.training.name, opened.training.sha256, system.training_data.path))
+    return describe_system(
+        issuer,
+        system.name,
+        weights=_artifact(model.name, model.sha256, system.model.path),
+        data=data,
+        settings={
+            "architecture": model.architecture,
+            "classes": len(model.classes),
+            "image_size": model.image_size,
+        },
+    )
+
+
+def _artifact(name: str, sha256: str, path: str) -> Artifact:
+    """Returns what was read from ``path``; of a local path only the last part is recorded."""
+    local, remote = fetch(path).path, "://" in path
+    whole_file = local.is_file() and sha256_file(local) == sha256
+    kind = "sha256" if whole_file else "sha256-merkle"
+    return Artifact(name, f"{kind}:{sha256}", path if remote else local.absolute().name, remote)
+
+
+def _component(described: SystemCredentials, finding: Finding) -> Document:
+    if finding.subject.kind == "model":
+        return described.weights
+    return described.data[0] if finding.subject.kind == "data" else described.system
+
+
+def _attest(issuer: Issuer, component: Document, finding: Finding, not_checked: list[str]) -> None:
+    evidence = Evidence(
+        detector=finding.method.name,
+        version=finding.method.version,
+        score=finding.probability,
+        settings=digest_of(finding.method.settings),
+        finding=digest_of(finding.repeatable()),
+    )
+    if finding.verdict == "poisoned":
+        severity: Literal["medium", "high"] = "high" if finding.probability >= 0.9 else "medium"
+        kind = TYPES[finding.subject.kind]
+        issuer.poisoning(component, type=kind, severity=severity, description=finding.summary, evidence=[evidence])
+    else:
+        limits = [*finding.not_checked, *not_checked]
+        issuer.check(
+            component, verdict=finding.verdict, examined=finding.summary, limits=limits[:100], evidence=[evidence]
+        )
