@@ -43,21 +43,33 @@ def overall(findings: list[Finding]) -> Verdict:
     return "inconclusive" if "inconclusive" in verdicts or not findings else "clean"
 
 
+def verdict_sentence(findings: list[Finding]) -> str:
+    """Returns what ``findings`` together say about a system, in one sentence."""
+    if not findings:
+        return "Nothing was checked in this system."
+    verdict = overall(findings)
+    if verdict == "poisoned":
+        return _accusation(_leading(findings)[0])
+    return f"{NOTHING_FOUND}." if verdict == "clean" else "This audit could not decide whether the system is poisoned."
+
+
 def headline(report: AuditReport) -> Headline:
     """Returns the verdict of ``report`` in words."""
-    verdict = overall(report.findings)
+    verdict, said = overall(report.findings), verdict_sentence(report.findings)
     if not report.findings:
-        return Headline(verdict, "Not checked", "Nothing was checked in this system.", [])
-    leading = sorted((f for f in report.findings if f.verdict == verdict), key=_importance)
-    first, others = leading[0], [f.summary for f in leading[1:]]
-    repaired = [report.repair.summary] if report.repair else []
-    if verdict == "poisoned":
-        return Headline(verdict, WORDS[verdict], _accusation(first), others + repaired)
-    if verdict == "inconclusive":
-        sentence = "This audit could not decide whether the system is poisoned."
-        return Headline(verdict, WORDS[verdict], sentence, [first.summary, *others, *repaired])
-    left = "What was not checked is listed below." if not_checked(report) else ""
-    return Headline(verdict, WORDS[verdict], f"{NOTHING_FOUND}.", [left] if left else [])
+        return Headline(verdict, "Not checked", said, [])
+    if verdict == "clean":
+        details = ["What was not checked is listed below."] if not_checked(report) else []
+    else:
+        first, *others = (f.summary for f in _leading(report.findings))
+        details = others if verdict == "poisoned" else [first, *others]  # the sentence already tells the worst
+    return Headline(verdict, WORDS[verdict], said, details + ([report.repair.summary] if report.repair else []))
+
+
+def _leading(findings: list[Finding]) -> list[Finding]:
+    """Returns the findings that decide the verdict: model before data before inputs, the surest first."""
+    verdict = overall(findings)
+    return sorted((f for f in findings if f.verdict == verdict), key=_importance)
 
 
 def _importance(finding: Finding) -> tuple[int, float]:

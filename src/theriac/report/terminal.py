@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theriac.finding import Finding, Verdict
-from theriac.report.story import NOTHING_FOUND, overall
+from theriac.report.story import overall, verdict_sentence
 from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, sentence, visible
 
 _LOOKS: dict[Verdict, tuple[str, str]] = {
@@ -57,14 +57,8 @@ def summary(
 
 
 def _verdict(findings: Sequence[Finding]) -> Text:
-    verdict = overall(list(findings))
-    words = {
-        "poisoned": "This system is poisoned.",
-        "inconclusive": "Inconclusive." if findings else "Nothing was checked.",
-        "clean": f"{NOTHING_FOUND}.",
-    }
-    mark, style = _LOOKS[verdict]
-    return Text(f"{mark} {words[verdict]}", style=style)
+    mark, style = _LOOKS[overall(list(findings))]
+    return Text(f"{mark} {visible(verdict_sentence(list(findings)))}", style=style)
 
 
 def _lines(findings: Sequence[Finding], repair: Finding | None) -> Table:
