@@ -54,7 +54,7 @@ def _examples(text: str, count: int) -> RankedExamples:
         examples=examples,
         estimated_poisoned=count,
         total=500,
-        scores_file=f"{text}.parquet",
+        scores_file=f"scores {text}",
     )
 
 

@@ -1,4 +1,6 @@
+import base64
 import re
+import struct
 from xml.etree import ElementTree
 
 import pytest
@@ -76,6 +78,13 @@ def test_the_suspected_class_is_marked_and_named_in_the_chart() -> None:
     assert "<b>" in [t.text for t in tree.findall("text")]
 
 
+def test_probabilities_per_class_are_drawn_up_to_one_and_not_up_to_the_largest() -> None:
+    table = Table(title="t", columns=["class", "P(poisoned)"], rows=[["a", 0.1], ["b", 0.05]])
+    tree = _tree(tables.lay_out(table).chart)
+    tall = max(float(bar.attrib["height"]) for bar in tree.findall("rect"))
+    assert tall < 0.15 * charts.HEIGHT
+
+
 @pytest.mark.parametrize("values", [[], [("a", 0.0)], [("a", -1.0)], [("a", 1.0)] * 500, [("a", 10**400)]])
 def test_columns_that_make_no_sense_are_not_drawn(values: list[tuple[str, float]]) -> None:
     assert charts.columns(values, axis="x", marked=()) is None
@@ -100,32 +109,16 @@ def test_only_shares_are_printed_as_percentages() -> None:
     assert [bool(cell.bar) for row in shown.rows for cell in row[1:]] == [True, True, False, False]
 
 
+def _png(width: int, height: int) -> str:
+    header = struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, 8, 2, 0, 0, 0)
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + header + bytes(4)).decode()
+
+
 def test_only_small_pngs_are_embedded() -> None:
-    import base64
-    import struct
-
-    def png(width: int, height: int) -> str:
-        head = (
-            b"\x89PNG\r\n\x1a\n"
-            + struct.pack(">I", 13)
-            + b"IHDR"
-            + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        )
-        return base64.b64encode(head + bytes(4)).decode()
-
-    shown = embed(png(64, 48))
+    good = _png(64, 48)
+    shown = embed(good)
     assert shown is not None
     assert (shown.width, shown.height) == (64, 48)
     svg = base64.b64encode(b"<svg onload='alert(1)' xmlns='http://www.w3.org/2000/svg'></svg>").decode()
-    for bad in (
-        None,
-        "",
-        "%%%",
-        svg,
-        png(0, 5),
-        png(10**6, 5),
-        png(64, 48)[:20],
-        png(64, 48) + '" onerror="x',
-        "A" * 3_000_000,
-    ):
+    for bad in (None, "", "%%%", svg, _png(0, 5), _png(10**6, 5), good[:20], good + '" onerror="x', "A" * 3_000_000):
         assert embed(bad) is None

@@ -9,9 +9,9 @@ from theriac.report import AuditReport, summary
 Make = Callable[..., AuditReport]
 
 
-def _printed(report: AuditReport, **options: object) -> str:
+def _printed(found: AuditReport, **options: object) -> str:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
-    summary(report.findings, repair=report.repair, not_checked=report.not_checked, console=console, **options)
+    summary(found.findings, repair=found.repair, not_checked=found.not_checked, console=console, **options)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert isinstance(text, str)
     return text

@@ -61,15 +61,21 @@ def drawable(data: Histogram) -> dict[str, list[int]]:
     return counted if any(map(any, counted.values())) else {}
 
 
-def columns(values: Sequence[tuple[str, float]], *, axis: str, marked: Collection[str]) -> Markup | None:
-    """Draws one upright bar per (class, value >= 0); the classes in ``marked`` are filled and named."""
+def columns(
+    values: Sequence[tuple[str, float]], *, axis: str, marked: Collection[str], top: float = 0.0
+) -> Markup | None:
+    """Draws one upright bar per (class, value >= 0); the classes in ``marked`` are filled and named.
+
+    The axis reaches from 0 to the largest value, or to ``top`` if that is larger.
+    """
     numbers = [value for _, value in values]
     if not 0 < len(values) <= MAX_BARS or min(numbers) < 0 or not 0 < max(numbers) < HUGE:
         return None
+    top = max(top, *numbers)
     base = HEIGHT - BOTTOM + 14
-    y = linear(0, max(numbers), base, TOP)
+    y = linear(0, top, base, TOP)
     step = (WIDTH - LEFT - RIGHT) / len(values)
-    parts = [_rule("grid", y(t), number(t)) for t in ticks(0, max(numbers))]
+    parts = [_rule("grid", y(t), number(t)) for t in ticks(0, top)]
     for i, (name, value) in enumerate(values):
         left = LEFT + (i + 0.12) * step
         kind = "bar bar-marked" if name in marked else "bar"

@@ -78,6 +78,7 @@ def _environment() -> Environment:
         "percent": words.percent,
         "probability": words.probability,
         "number": words.number,
+        "sentence": words.sentence,
         "duration": words.seconds,
         "bytes": words.size,
         "embed": embed,

@@ -37,7 +37,7 @@ class Shown:
 
 
 def lay_out(table: Table, marked: Collection[str] = ()) -> Shown:
-    """Returns ``table`` as the page shows it; a chart stands above it if it lists one anomaly per class.
+    """Returns ``table`` as the page shows it; a chart stands above it if it lists an anomaly or P(poisoned) per class.
 
     Args:
         table: Any table; rows may be longer or shorter than the header.
@@ -93,9 +93,10 @@ def _is_ratio(value: Value) -> TypeGuard[float]:
 
 def _anomalies(table: Table, marked: Collection[str]) -> Markup | None:
     names = [c.lower() for c in table.columns]
-    column = next((i for i, name in enumerate(names) if "anomaly" in name), None)
+    column = next((i for i, name in enumerate(names) if "anomaly" in name or "p(poisoned)" in name), None)
     if column is None or "class" not in names[0]:
         return None
+    top = 1.0 if "p(poisoned)" in names[column] else 0.0
     pairs = [(str(row[0]), row[column]) for row in table.rows if len(row) > column]
     values = [(name, value) for name, value in pairs if isinstance(value, (int, float))]
-    return charts.columns(values, axis=table.columns[column], marked=marked)
+    return charts.columns(values, axis=table.columns[column], marked=marked, top=top)
