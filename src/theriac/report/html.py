@@ -30,7 +30,7 @@ def render(report: AuditReport) -> str:
     """Returns ``report`` as a complete HTML page that loads nothing from anywhere and runs no script."""
     style = _style()
     poisoned = [f for f in report.findings if f.subject.kind == "model" and f.verdict == "poisoned"]
-    triggers = [t for t in map(story.best_trigger, poisoned) if t]
+    triggers = [t for t in map(story.main_trigger, poisoned) if t]
     template = _environment().get_template("report.html.j2")
     return template.render(
         report=report,

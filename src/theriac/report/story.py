@@ -12,8 +12,8 @@ NOTHING_FOUND = "No poisoning found in what was checked"
 
 _CHANGES = (
     (("mask", "patch"), "a small patch on an image makes"),
-    (("colour", "color", "filter"), "a shift of an image’s colours makes"),
     (("perturbation", "universal", "warp", "blend"), "a faint change over the whole image makes"),
+    (("colour", "color", "filter"), "a shift of an image’s colours makes"),
 )
 
 
@@ -77,7 +77,7 @@ def _importance(finding: Finding) -> tuple[int, float]:
 
 
 def _accusation(finding: Finding) -> str:
-    kind, trigger, target = finding.subject.kind, best_trigger(finding), target_name(finding)
+    kind, trigger, target = finding.subject.kind, main_trigger(finding), target_name(finding)
     if kind == "model":
         change = "a hidden trigger makes"
         if trigger:
@@ -94,16 +94,17 @@ def _accusation(finding: Finding) -> str:
     return "The training data are poisoned." if kind == "data" else "The input stream is under attack."
 
 
-def best_trigger(finding: Finding) -> TriggerEvidence | None:
-    """Returns the reconstructed trigger that works best, if any."""
+def main_trigger(finding: Finding) -> TriggerEvidence | None:
+    """Returns the first reconstructed trigger that aims at the first suspected class, else the first one, if any."""
     triggers = [e for e in finding.evidence if isinstance(e, TriggerEvidence)]
-    return max(triggers, key=lambda t: t.asr, default=None)
+    suspected = next((e.target for e in finding.evidence if isinstance(e, SuspectedClasses)), None)
+    return next((t for t in triggers if t.target == suspected), next(iter(triggers), None))
 
 
 def target_name(finding: Finding) -> str | None:
-    """Returns the name of the class that the best trigger, else the first suspicion, aims at."""
+    """Returns the name of the class that the main trigger, else the first suspicion, aims at."""
     suspected = [e for e in finding.evidence if isinstance(e, SuspectedClasses)]
-    trigger = best_trigger(finding)
+    trigger = main_trigger(finding)
     if trigger:
         return next((s.target_name for s in suspected if s.target == trigger.target), f"class {trigger.target}")
     return suspected[0].target_name if suspected else None
@@ -130,7 +131,7 @@ def _model(report: AuditReport) -> Figure | None:
 
 def _trigger(report: AuditReport) -> Figure | None:
     for finding in _models(report):
-        trigger = best_trigger(finding)
+        trigger = main_trigger(finding)
         if trigger and finding.verdict == "poisoned":
             label = f"of clean images turn into “{target_name(finding)}” under the reconstructed trigger"
             return Figure(percent(trigger.asr), f"{label} ({percent(trigger.base_rate)} without it)")
