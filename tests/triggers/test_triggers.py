@@ -50,7 +50,7 @@ class TestContract:
         torch.testing.assert_close(make(name)(images), alone)
 
     def test_empty_batch(self, name: str) -> None:
-        assert make(name)(torch.zeros(0, 3, 8, 8)).shape == (0, 3, 8, 8)
+        assert make(name)(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
 
     def test_serialises_exactly(self, name: str) -> None:
         trigger = make(name)
@@ -161,6 +161,10 @@ class TestSinusoid:
     def test_wrong_parameters(self) -> None:
         with pytest.raises(UserError, match="delta"):
             Sinusoid(delta=0)
+
+    def test_refuses_images_in_which_it_would_vanish(self) -> None:
+        with pytest.raises(UserError, match="6 periods need more than 12 pixels"):
+            Sinusoid()(torch.zeros(1, 3, 12, 12))
 
 
 class TestWarp:

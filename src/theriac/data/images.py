@@ -56,6 +56,19 @@ class ImageData:
             part = slice(start, start + size)
             yield self.pixels(part, device), self.labels[part].to(device)
 
+    def class_number(self, name: str) -> int:
+        """Returns the number of the class called ``name``, or the number that ``name`` spells.
+
+        Raises:
+            UserError: If there is no such class.
+        """
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isascii() and name.isdigit() and int(name) < len(self.classes):
+            return int(name)
+        shown = f"{', '.join(self.classes[:8])}{' …' if len(self.classes) > 8 else ''}"
+        raise UserError(f"no class {name!r}", where=self.name, do=f"use a number below {len(self.classes)} or: {shown}")
+
     def per_class(self, count: int, generator: torch.Generator) -> "ImageData":
         """Returns up to ``count`` random rows of each class, in row order."""
         order = torch.randperm(len(self), generator=generator)

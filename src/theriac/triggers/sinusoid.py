@@ -22,7 +22,7 @@ class Sinusoid(Trigger):
         frequency: Periods across the width.
 
     Raises:
-        UserError: If a parameter is out of range.
+        UserError: If a parameter is out of range, or the images are too narrow for the frequency.
 
     >>> Sinusoid(delta=0.1, frequency=1)(torch.full((1, 3, 1, 4), 0.5))[0, 0, 0].tolist()
     [0.5, 0.6000000238418579, 0.5, 0.4000000059604645]
@@ -39,7 +39,10 @@ class Sinusoid(Trigger):
         require(self.frequency > 0, self, f"frequency must be above 0, got {self.frequency}")
 
     def _apply(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        return (images + self.delta * self._wave(images.shape[-1]).to(images)).clamp(0, 1)
+        width = images.shape[-1]
+        # At two pixels per period all samples may fall on zeros, and the trigger would be nothing at all.
+        require(width > 2 * self.frequency, self, f"{self.frequency:g} periods need more than {width} pixels of width")
+        return (images + self.delta * self._wave(width).to(images)).clamp(0, 1)
 
     def picture(self, size: int = 64) -> Tensor:
         """Returns the stripes at full contrast, [3, size, size]."""
