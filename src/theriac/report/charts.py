@@ -41,11 +41,10 @@ def histogram(data: Histogram) -> Markup | None:
         parts.append(_filled(edges, counts, x, y) if i == 0 else _outlined(edges, counts, x, y, i))
     parts.append(_line("axis", LEFT, y(0), WIDTH - RIGHT, y(0)))
     parts += [_text(x(t), HEIGHT - BOTTOM + 17, number(t), "middle") for t in ticks(low, high, 7)]
-    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, data.axis, "middle"))
+    axis = f"{data.axis} (counts on a log scale)" if logarithmic else data.axis
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axis, "middle"))
     if data.threshold is not None:
         parts.append(_threshold(x(data.threshold), f"threshold {number(data.threshold)}"))
-    if logarithmic:
-        parts.append(_text(0, 12, "count, log scale", "start"))
     totals = ", ".join(f"{name}: {sum(counts)}" for name, counts in series.items())
     limit = "" if data.threshold is None else f" Threshold at {number(data.threshold)}."
     return _svg(parts, f"Histogram of {data.axis}. Counts: {totals}.{limit}")
