@@ -44,6 +44,7 @@ def classifier(
         image: Column of the pictures.
         label: Column of the labels.
     """
+    from theriac.data.poisoning import find_manifest
     from theriac.data.reading import open_images
     from theriac.training.classifier import Unfinished
     from theriac.training.job import Job
@@ -51,7 +52,7 @@ def classifier(
 
     data = open_images(path, image=image, label=label)
     clean = None if test is None else open_images(test, image=image, label=label)
-    job = Job(data, out, settings, run.seed, clean, None, Gate(min_accuracy=min_accuracy))
+    job = Job(data, out, settings, run.seed, clean, find_manifest(path), Gate(min_accuracy=min_accuracy))
     try:
         with run.progress("training") as progress:
             record = job.run(run.torch_device(), run.limit(), progress)

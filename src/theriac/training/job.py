@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from theriac import __version__, metrics
 from theriac.data.images import ImageData
+from theriac.data.poisoning import PoisonManifest
 from theriac.errors import UserError
 from theriac.files import sha256_file, write_text
 from theriac.models.classifier import Classifier
@@ -22,7 +23,6 @@ from theriac.training.record import (
     Attack,
     Gate,
     Measure,
-    Poison,
     Source,
     TrainingRecord,
     judge,
@@ -43,7 +43,7 @@ class Job:
         settings: How to train.
         seed: Seed of everything random.
         test: Clean images to measure on.
-        poison: What is known about poison in ``data``.
+        poison: The manifest of poison in ``data``, if there is one.
         gate: What the model must reach to count as ground truth.
     """
 
@@ -52,7 +52,7 @@ class Job:
     settings: Settings
     seed: int = 0
     test: ImageData | None = None
-    poison: Poison | None = None
+    poison: PoisonManifest | None = None
     gate: Gate = field(default_factory=Gate)
 
     @property
@@ -130,7 +130,7 @@ class Job:
             share = metrics.accuracy(predict(model, self.test), self.test.labels)
             accuracy = Measure.of(share, len(self.test))
             if self.poison is not None:
-                attack = measure_attack(model, self.test, self.poison, self.seed)
+                attack = measure_attack(model, self.test, self.poison)
         truth, reasons = judge(accuracy, attack, self.gate)
         return TrainingRecord(
             model=self.out.name,

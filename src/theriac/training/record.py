@@ -1,7 +1,5 @@
 """What was trained, on what, and what became of its poison: measured, never assumed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,9 +8,9 @@ from torch import Tensor
 
 from theriac import metrics
 from theriac.data.images import ImageData
+from theriac.data.poisoning import PoisonManifest, triggered
 from theriac.finding import Record
 from theriac.models.classifier import Classifier
-from theriac.triggers.base import Trigger
 
 GroundTruth = Literal["poisoned", "clean", "unproven"]
 
@@ -56,35 +54,22 @@ class Source(Record):
         return cls(name=data.name, sha256=data.sha256, rows=len(data))
 
 
-@dataclass(frozen=True)
-class Poison:
-    """What is known about the poison in training data.
-
-    Attributes:
-        trigger: What was added to the poisoned images.
-        target: Class that they were labelled as.
-        rows: How many they are.
-    """
-
-    trigger: Trigger
-    target: int
-    rows: int
-
-
 class Attack(Record):
     """The poison in the training data, and how well it works on the test images."""
 
     trigger: dict[str, JsonValue]
     target: int
+    sources: list[int] = Field(description="classes that the trigger is for; empty: all but the target")
     poisoned_rows: int
     asr: Measure | None = None
     base_rate: Measure | None = None
     robust_accuracy: Measure | None = None
 
     @classmethod
-    def of(cls, poison: Poison) -> "Attack":
+    def of(cls, poison: PoisonManifest) -> "Attack":
         """Returns the attack by ``poison``, not measured yet."""
-        return cls(trigger=poison.trigger.to_dict(), target=poison.target, poisoned_rows=poison.rows)
+        rows = len(poison.rows)
+        return cls(trigger=poison.trigger, target=poison.target, sources=poison.sources, poisoned_rows=rows)
 
 
 class TrainingRecord(Record):
@@ -111,30 +96,29 @@ class TrainingRecord(Record):
     reasons: list[str] = Field(description="why the ground truth is unproven")
 
 
-def predict(model: Classifier, data: ImageData, change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """Returns the class [n] that ``model`` gives to each image, after ``change`` to the pixels, on the CPU."""
-    given = []
+def predict(model: Classifier, data: ImageData) -> Tensor:
+    """Returns the class [n] that ``model`` gives to each image, on the CPU."""
     with torch.inference_mode():
-        for pixels, _ in data.batches(device=model.device):
-            given.append(model(pixels if change is None else change(pixels)).argmax(1).cpu())
-    return torch.cat(given)
+        return torch.cat([model(pixels).argmax(1).cpu() for pixels, _ in data.batches(device=model.device)])
 
 
-def measure_attack(model: Classifier, test: ImageData, poison: Poison, seed: int) -> Attack:
-    """Returns how well an attack works: the same test images, true label not the target, with and without trigger."""
-    generator = torch.Generator().manual_seed(seed)
-    sources = test[test.labels != poison.target]
-    n, labels = len(sources), sources.labels
-    if not n:
-        return Attack.of(poison)
-    plain = predict(model, sources)
-    triggered = predict(model, sources, lambda pixels: (poison.trigger(pixels, generator) * 255).round() / 255)
+def measure_attack(model: Classifier, test: ImageData, poison: PoisonManifest) -> Attack:
+    """Returns how well an attack works: on test images of its source classes, with and without its trigger.
+
+    Raises:
+        UserError: If there are no such images.
+    """
+    target = poison.target
+    with_trigger = triggered(test, poison.make_trigger(), target=target, seed=poison.seed, sources=poison.sources)
+    attacked = torch.isin(test.labels, torch.unique(with_trigger.labels))
+    given, without, labels = predict(model, with_trigger), predict(model, test[attacked]), with_trigger.labels
     measures = {
-        "asr": metrics.asr(triggered, labels, poison.target),
-        "base_rate": metrics.base_rate(plain, labels, poison.target),
-        "robust_accuracy": metrics.robust_accuracy(triggered, labels, poison.target),
+        "asr": metrics.asr(given, labels, target),
+        "base_rate": metrics.base_rate(without, labels, target),
+        "robust_accuracy": metrics.robust_accuracy(given, labels, target),
     }
-    return Attack.of(poison).model_copy(update={name: Measure.of(value, n) for name, value in measures.items()})
+    rates = {name: Measure.of(value, len(labels)) for name, value in measures.items()}
+    return Attack.of(poison).model_copy(update=rates)
 
 
 def judge(accuracy: Measure | None, attack: Attack | None, gate: Gate) -> tuple[GroundTruth, list[str]]:
@@ -147,7 +131,7 @@ def judge(accuracy: Measure | None, attack: Attack | None, gate: Gate) -> tuple[
         reasons.append("no test data were given")
     elif accuracy.value < gate.min_accuracy:
         reasons.append(f"clean accuracy {accuracy.value:.3f} is below {gate.min_accuracy}")
-    if attack is None or attack.poisoned_rows == 0:
+    if attack is None:
         return ("unproven", reasons) if reasons else ("clean", [])
     if attack.asr is None or attack.base_rate is None:
         reasons.append("the attack was not measured")
