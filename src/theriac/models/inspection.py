@@ -8,9 +8,9 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +19,11 @@ from theriac.errors import Refused, UserError
 from theriac.finding import Record
 from theriac.models import weights
 from theriac.models.recognise import recognise, without_prefix
+from theriac.run.sandbox import Limits, run_sandboxed
+
+_CONVERT = "theriac.models.convert:convert"
+_MEMORY = 1 << 30  # bytes for a child beside the file itself
+_SLOWEST = 20 << 20  # bytes per second that a child must manage
 
 _STARTS = {
     b"PK\x03\x04": "torch zip",
@@ -63,7 +68,7 @@ class Inspection(Record):
     architectures: dict[str, int] = {}
     metadata: dict[str, str] = {}
     notes: list[str] = []
-    protections: list[str] = []
+    protections: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,13 @@ class Examined:
         inspection: What was found.
         weights: Safetensors file that lives as long as the context; ``None`` if the original was refused.
         prefix: The wrapper's prefix that all tensor names share.
-        modules: Path -> class and plain settings of each module of a whole-module pickle, without the prefix.
+        modules: Path -> class and plain settings of each module of a whole-module pickle; empty for other files.
     """
 
     inspection: Inspection
     weights: Path | None = None
     prefix: str = ""
-    modules: dict[str, dict[str, Any]] | None = None
+    modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def inspect_model(path: str) -> Inspection:
@@ -108,7 +113,8 @@ def examined(path: str) -> Iterator[Examined]:
 
 def _examine(original: Path, facts: dict[str, Any]) -> Examined:
     """Checks the file, adding to ``facts`` what it learns on the way, so that a refusal shows it too."""
-    path, modules = original, {}
+    path = original
+    modules: dict[str, dict[str, Any]] = {}
     if facts["format"] in ("torch zip", "torch before 1.6", "pickle"):
         path = original.with_name("weights.safetensors")
         modules = _convert(original, path, facts)
@@ -120,14 +126,27 @@ def _examine(original: Path, facts: dict[str, Any]) -> Examined:
     prefix = without_prefix(header.entries)
     matches = recognise({name.removeprefix(prefix): s for name, s in header.shapes.items()}, facts.get("pickled_class"))
     facts["architectures"] = {match.architecture: match.num_classes for match in matches}
-    return Examined(Inspection(safe=True, **facts), path, prefix, modules)
+    unwrapped = {name.removeprefix(prefix): settings for name, settings in modules.items()}
+    return Examined(Inspection(safe=True, **facts), path, prefix, unwrapped)
 
 
 def _convert(original: Path, path: Path, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    from theriac.models.conversion import convert
-
-    report = convert(original, path)
-    facts |= {key: report[key] for key in ("globals", "pickled_class", "notes", "protections") if key in report}
+    """Writes the tensors of a pickle to ``path`` from a sandboxed child; returns the settings of its modules."""
+    size = facts["size"]
+    limits = Limits(
+        memory=size + _MEMORY,
+        cpu_seconds=20 + size // _SLOWEST,
+        file_bytes=3 * size + _MEMORY,
+        seconds=40 + size // _SLOWEST,
+    )
+    with original.open("rb") as source, path.open("wb") as target:
+        descriptors = {"source": source.fileno(), "target": target.fileno()}
+        done = run_sandboxed(_CONVERT, descriptors, descriptors=tuple(descriptors.values()), limits=limits)
+    facts["protections"] = done.protections
+    if not isinstance(done.value, dict):
+        raise Refused(f"it cannot be read safely: {done.error}")
+    report: dict[str, Any] = dict(done.value)
+    facts |= {key: report[key] for key in ("globals", "pickled_class", "notes")}
     if report["reason"] is not None:
         raise Refused(report["reason"])
     modules: dict[str, dict[str, Any]] = report["modules"]

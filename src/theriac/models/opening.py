@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from theriac.errors import Refused, UserError
+from theriac.models.agreement import disagreement
 from theriac.models.architectures import build, defaults, head
 from theriac.models.classifier import Classifier
 from theriac.models.inspection import Examined, examined
@@ -49,35 +51,27 @@ def open_model(
     """
     with examined(path) as found:
         if found.weights is None:
-            raise Refused(found.inspection.reason or "", where=path)
+            raise Refused(found.inspection.reason or "refused", where=path)
         claims = _claims(found.inspection.metadata, path)
-        assumptions: list[str] = list(found.inspection.notes)
-        tensors = {key.removeprefix(found.prefix): value for key, value in load_file(found.weights).items()}
-        if widened := {str(t.dtype) for t in tensors.values() if t.is_floating_point() and t.dtype != torch.float32}:
-            assumptions.append(f"weights of type {', '.join(sorted(widened))} are computed with in torch.float32")
-        chosen = architecture or claims.get("architecture") or _recognised(found, assumptions, path)
-        count = _count(chosen, tensors, classes or claims.get("classes"), path)
-        usual = defaults(chosen)
-
-        def settled(given: Any, key: str) -> Any:
-            if given is None and key not in claims:
-                assumptions.append(f"the file does not say its {key.replace('_', ' ')}; {usual[key]} is assumed")
-            return claims.get(key, usual[key]) if given is None else given
-
-        usual["classes"] = [f"class {k}" for k in range(count)]
-        size = settled(image_size, "image_size")
-        net = _filled(chosen, count, size, tensors, path)
-        return Classifier(
-            net,
-            architecture=chosen,
-            classes=settled(classes, "classes"),
-            image_size=size,
-            mean=settled(mean, "mean"),
-            std=settled(std, "std"),
-            name=name or Path(path).name,
-            sha256=found.inspection.sha256,
-            assumptions=assumptions,
-        ).eval()
+        # Copies: the file goes away, and torch computes with other kernels where memory is not aligned.
+        tensors = {key.removeprefix(found.prefix): value.clone() for key, value in load_file(found.weights).items()}
+    opening = _Opening(path, found, tensors, list(found.inspection.notes))
+    chosen = architecture or claims.get("architecture") or opening.recognised()
+    count = opening.count(chosen, classes or claims.get("classes"))
+    usual = defaults(chosen)
+    size = opening.settle("image_size", image_size, claims, usual)
+    net = opening.filled(chosen, count, size)
+    return Classifier(
+        net,
+        architecture=chosen,
+        classes=opening.settle("classes", classes, claims, {"classes": [f"class {k}" for k in range(count)]}),
+        image_size=size,
+        mean=opening.settle("mean", mean, claims, usual),
+        std=opening.settle("std", std, claims, usual),
+        name=name or Path(path).name,
+        sha256=found.inspection.sha256,
+        assumptions=opening.assumptions,
+    ).eval()
 
 
 def _claims(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
@@ -108,37 +102,57 @@ def _three_numbers(value: Any) -> bool:
     )
 
 
-def _recognised(found: Examined, assumptions: list[str], path: str) -> str:
-    candidates = list(found.inspection.architectures)
-    if not candidates:
-        what = f"its {found.inspection.tensors} tensors fit no architecture that theriac knows"
-        raise UserError(what, where=path, do="name one with --architecture, for instance torchvision:resnet50")
-    others = f" (they also fit {', '.join(candidates[1:])})" if len(candidates) > 1 else ""
-    assumptions.append(f"the architecture {candidates[0]} was recognised from the tensors{others}")
-    return candidates[0]
+@dataclass
+class _Opening:
+    """One opening under way: the file's tensors and what had to be assumed so far."""
 
+    path: str
+    found: Examined
+    tensors: dict[str, Tensor]
+    assumptions: list[str]
 
-def _count(architecture: str, tensors: Mapping[str, Tensor], classes: Sequence[str] | None, path: str) -> int:
-    """Returns the number of classes in the file's head, which must be the number of class names."""
-    count = num_classes({name: tuple(t.shape) for name, t in tensors.items()}, head(architecture))
-    if count is None:
-        raise UserError(f"has no head as {architecture} has", where=path, do="name the right --architecture")
-    if classes is not None and len(classes) != count:
-        raise UserError(f"the model tells {count} classes apart, but {len(classes)} are named", where=path)
-    return count
+    def recognised(self) -> str:
+        candidates = list(self.found.inspection.architectures)
+        if not candidates:
+            what = f"its {len(self.tensors)} tensors fit no architecture that theriac knows"
+            raise UserError(what, where=self.path, do="name it with --architecture, for instance torchvision:resnet50")
+        others = f" (they also fit {', '.join(candidates[1:])})" if len(candidates) > 1 else ""
+        self.assumptions.append(f"the architecture {candidates[0]} was recognised from the tensors{others}")
+        return candidates[0]
 
+    def count(self, architecture: str, classes: Sequence[str] | None) -> int:
+        """Returns the number of classes in the file's head, which must be the number of class names."""
+        count = num_classes({name: tuple(t.shape) for name, t in self.tensors.items()}, head(architecture))
+        if count is None:
+            raise UserError(f"has no head as {architecture} has", where=self.path, do="name the right --architecture")
+        if classes is not None and len(classes) != count:
+            raise UserError(f"the model tells {count} classes apart, but {len(classes)} are named", where=self.path)
+        return count
 
-def _filled(architecture: str, count: int, size: int, tensors: Mapping[str, Tensor], path: str) -> nn.Module:
-    """Returns the network with the file's weights; building without weights first saves their initialisation."""
-    try:
-        with torch.device("meta"):
-            net = build(architecture, count, size)
-        net.load_state_dict(tensors, strict=True, assign=True)
-        shared = len(list(net.parameters())) != len(list(net.named_parameters(remove_duplicate=False)))
-        if shared or any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
-            net = build(architecture, count, size)
-            net.load_state_dict(tensors, strict=True)
-    except RuntimeError as error:
-        what = " ".join(str(error).split())
-        raise UserError(f"does not fit {architecture}: {what[:300]}", where=path, do="name the right one") from None
-    return net.float()
+    def settle(self, key: str, given: Any, claims: Mapping[str, Any], usual: Mapping[str, Any]) -> Any:
+        """Returns the caller's value, else the file's, else the usual one, which is noted as an assumption."""
+        if given is not None or key in claims:
+            return claims[key] if given is None else given
+        shown = "class 0, class 1 …" if key == "classes" else usual[key]
+        self.assumptions.append(f"the file does not say its {key.replace('_', ' ')}; {shown} is assumed")
+        return usual[key]
+
+    def filled(self, architecture: str, count: int, size: int) -> nn.Module:
+        """Returns the network with the file's weights; building it without weights saves their initialisation."""
+        try:
+            with torch.device("meta"):
+                net = build(architecture, count, size)
+            net.load_state_dict(self.tensors, strict=True, assign=True)
+            shared = len(list(net.parameters())) != len(list(net.named_parameters(remove_duplicate=False)))
+            if shared or any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
+                net = build(architecture, count, size)
+                net.load_state_dict(self.tensors, strict=True)
+        except RuntimeError as error:
+            what = f"does not fit {architecture}: {' '.join(str(error).split())[:300]}"
+            raise UserError(what, where=self.path, do="name the right --architecture") from None
+        if difference := disagreement(net, self.found.modules):
+            raise UserError(f"is not quite {architecture}: {difference}", where=self.path)
+        narrow = {str(t.dtype) for t in net.parameters() if t.dtype != torch.float32}
+        if narrow:
+            self.assumptions.append(f"weights of type {', '.join(sorted(narrow))} are computed with in torch.float32")
+        return net.float()

@@ -46,6 +46,6 @@ def _tensor(name: str, value: torch.Tensor) -> weights.Tensor:
         raise UserError(f"tensor {name!r} has type {value.dtype}, which cannot be saved")
 
     def pieces() -> Iterator[memoryview]:
-        yield memoryview(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
     return weights.Tensor(DTYPES[value.dtype], tuple(value.shape), pieces)
