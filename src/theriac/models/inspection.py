@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from theriac.errors import Refused, UserError
+from theriac.files import fetch
 from theriac.finding import Record
 from theriac.models import weights
 from theriac.models.recognise import recognise, without_prefix
@@ -23,6 +24,7 @@ from theriac.run.sandbox import Limits, run_sandboxed
 
 _CONVERT = "theriac.models.convert:convert"
 _MEMORY = 1 << 30  # bytes for a child beside the file itself
+_MAX_METADATA = 4 << 20  # characters of one metadata value
 _SLOWEST = 20 << 20  # bytes per second that a child must manage
 
 _STARTS = {
@@ -101,13 +103,14 @@ def inspect_model(path: str) -> Inspection:
 @contextmanager
 def examined(path: str) -> Iterator[Examined]:
     """Yields the inspection of a model file and, if it is safe, its weights as a checked safetensors file."""
+    local = fetch(path).path
     with TemporaryDirectory(prefix="theriac-") as folder:
         original = Path(folder) / "original"
-        facts: dict[str, Any] = _copy(Path(path), original)
+        facts: dict[str, Any] = _copy(local, original)
         try:
             found = _examine(original, facts)
         except UserError as error:
-            found = Examined(Inspection(safe=False, reason=error.what, **facts))
+            found = Examined(Inspection(safe=False, reason=_shown(error.what), **facts))
         yield found
 
 
@@ -121,7 +124,8 @@ def _examine(original: Path, facts: dict[str, Any]) -> Examined:
     elif facts["format"] != "safetensors":
         raise Refused(f"not a model file that theriac opens (it looks like: {facts['format']})")
     header = weights.read_header(path)
-    facts |= {"tensors": len(header.entries), "tensor_bytes": header.nbytes, "metadata": dict(header.metadata)}
+    metadata = {_shown(key): _shown(value, _MAX_METADATA) for key, value in header.metadata.items()}
+    facts |= {"tensors": len(header.entries), "tensor_bytes": header.nbytes, "metadata": metadata}
     weights.check_finite(path, header)
     prefix = without_prefix(header.entries)
     matches = recognise({name.removeprefix(prefix): s for name, s in header.shapes.items()}, facts.get("pickled_class"))
@@ -146,7 +150,8 @@ def _convert(original: Path, path: Path, facts: dict[str, Any]) -> dict[str, dic
     if not isinstance(done.value, dict):
         raise Refused(f"it cannot be read safely: {done.error}")
     report: dict[str, Any] = dict(done.value)
-    facts |= {key: report[key] for key in ("globals", "pickled_class", "notes")}
+    facts |= {"pickled_class": report["pickled_class"], "notes": report["notes"]}
+    facts["globals"] = [_shown(name) for name in report["globals"]]
     if report["reason"] is not None:
         raise Refused(report["reason"])
     modules: dict[str, dict[str, Any]] = report["modules"]
@@ -156,22 +161,21 @@ def _convert(original: Path, path: Path, facts: dict[str, Any]) -> dict[str, dic
 def _copy(path: Path, copy: Path) -> dict[str, Any]:
     """Copies a regular file while hashing it; returns its digest, size and apparent format."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not make us wait
-    except OSError as error:
-        raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    with open(handle, "rb") as source:
-        about = os.fstat(handle)
+        about = path.stat()
         if not stat.S_ISREG(about.st_mode):
             raise UserError("is not a regular file", where=path, do="name one model file")
         if about.st_size > shutil.disk_usage(copy.parent).free:
             raise UserError(f"no space to copy {about.st_size} bytes to {copy.parent}", where=path, do="set TMPDIR")
+        # Not blocking: should the file be exchanged for a FIFO by now, we read nothing instead of waiting.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+    with open(handle, "rb") as source, copy.open("wb") as target:
         start = source.read(512)
-        digest, size = hashlib.sha256(start), len(start)
-        with copy.open("wb") as target:
-            target.write(start)
-            while piece := source.read(1 << 20):
-                digest.update(piece)
-                size += target.write(piece)
+        digest, size = hashlib.sha256(start), target.write(start)
+        while size < about.st_size and (piece := source.read(1 << 20)):
+            digest.update(piece)
+            size += target.write(piece)
     return {"sha256": digest.hexdigest(), "size": size, "format": _format(start)}
 
 
@@ -181,3 +185,8 @@ def _format(start: bytes) -> str:
     if weights.looks_like_safetensors(start):
         return "safetensors"
     return next((name for magic, name in _STARTS.items() if start.startswith(magic)), "unknown")
+
+
+def _shown(text: str, limit: int = 500) -> str:
+    """Returns text from the file as it may be shown on a terminal: nothing unprintable, nothing endless."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])

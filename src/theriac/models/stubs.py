@@ -69,9 +69,13 @@ class Stub(Inert):
         return made
 
     def __setstate__(self, state: object) -> None:  # type: ignore[override]
-        if self.state is not None or not isinstance(state, dict) or not all(type(key) is str for key in state):
+        if self.state is not None or not isinstance(state, dict) or not all(map(_plain_name, state)):
             raise Refused(f"it gives {self.full_name} a state that is not a plain one")
-        self.state = state
+        self.state = dict(state)
+
+
+def _plain_name(name: object) -> bool:
+    return type(name) is str and not name.startswith("__")
 
 
 class Dict(dict[Any, Any], Inert):

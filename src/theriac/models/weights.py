@@ -19,6 +19,7 @@ ITEM_SIZES = {
 }  # fmt: skip
 
 _MAX_HEADER = 32 << 20
+_MAX_METADATA = 4 << 20
 _MAX_TENSORS = 100_000
 _MAX_NAME = 1024
 _MAX_RANK = 16
@@ -111,6 +112,8 @@ def _metadata(header: dict[str, Any]) -> dict[str, str]:
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError("__metadata__ must map texts to texts")
+    if sum(map(len, (*metadata, *metadata.values()))) > _MAX_METADATA:
+        raise ValueError(f"__metadata__ is longer than {_MAX_METADATA} characters")
     return metadata
 
 
