@@ -7,6 +7,7 @@ Deep Neural Networks by Activation Clustering", SafeAI 2019. How we join and cha
 other classes and with what clean classes show, so the estimated number of poisoned rows of clean data is 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from theriac.detect.evidence import histogram, ranked
 from theriac.detect.statistics import ClassMoments
 from theriac.errors import UserError
 from theriac.finding import Evidence, Finding, Method, Subject, SuspectedClasses, Table, verdict_of
-from theriac.models.activations import Activations, penultimate
+from theriac.models.activations import Activations, default_layers, penultimate
 from theriac.models.classifier import Classifier
 from theriac.run.budget import Budget, peak_memory
 from theriac.run.progress import Progress, silent, span
@@ -35,14 +36,17 @@ class ActivationRanking:
     times the probability that the class is poisoned; so scores compare across classes.
 
     Args:
-        layer: Name of the layer, as in ``theriac.models.activations``; by default the penultimate.
+        layers: Names of the layers, as in ``theriac.models.activations``, used side by side; by default the penultimate
+            and as many stages before it, last first, as fit into ``width``.
+        width: Features beyond which no further stage is added.
         components: Directions kept per class (the clustering paper's 10).
         shrinkage: Weight of ``trace/d I`` in the covariance within the other classes, in (0, 1].
         min_rows: Classes with fewer rows are not judged.
         batch_size: Rows per forward pass.
     """
 
-    layer: str | None = None
+    layers: tuple[str, ...] | None = None
+    width: int = 1024
     components: int = 10
     shrinkage: float = 1e-3
     min_rows: int = 40
@@ -96,12 +100,16 @@ class ActivationRanking:
 
     def _activations(self, model: Classifier, data: ImageData, budget: Budget, progress: Progress) -> Tensor:
         """Returns the rows [m, d] of as much of ``data`` as the budget allows."""
-        parts = [torch.zeros(0, 1)]
-        with Activations(model, [self.layer or penultimate(model)]) as capture:
+        last = penultimate(model)
+        parts, chosen = [torch.zeros(0, 1)], self.layers
+        with Activations(model, self.layers or default_layers(model)) as capture:
             for images, _ in data.batches(self.batch_size, model.device):
                 if budget.expired:
                     break
-                parts.append(next(iter(capture(images).values())).cpu())
+                found = capture(images)
+                if chosen is None:
+                    chosen = _fitting(found, last, self.width)
+                parts.append(torch.cat([found[layer] for layer in chosen], 1).cpu())
                 progress(sum(map(len, parts)) / len(data), "activations")
         return torch.cat(parts[1:] or parts)
 
@@ -140,6 +148,17 @@ class ActivationRanking:
         return [*lines, "poison that the model does not tell from clean examples of its class"]
 
 
+def _fitting(rows: Mapping[str, Tensor], last: str, width: int) -> tuple[str, ...]:
+    """Returns ``last`` and the stages before it, last first, until ``width`` features are reached."""
+    chosen, total = [last], rows[last].shape[1]
+    for layer in reversed(list(rows)):
+        twin = rows[layer].shape == rows[last].shape and torch.allclose(rows[layer], rows[last], rtol=1e-4)
+        if layer != last and not twin and total + rows[layer].shape[1] <= width:  # pooling makes twins
+            chosen.append(layer)
+            total += rows[layer].shape[1]
+    return tuple(chosen)
+
+
 def _scores(data: ImageData, splits: dict[int, Split], probabilities: dict[int, float]) -> Scores:
     values = torch.zeros(len(data), dtype=torch.float64)
     suspected = torch.zeros(len(data), dtype=torch.bool)
@@ -176,12 +195,12 @@ def _evidence(
             split = splits[c]
             reason = (
                 f"{int((split.log_odds > 0).sum())} of its {len(split.distance)} rows form a second group "
-                f"{split.separation:.1f} deviations away from the others"
+                f"{split.separation:.1f} deviations away from the others, with a gap between"
             )
             evidence.append(SuspectedClasses(target=c, target_name=data.classes[c], reason=reason))
     title = "Most suspicious training rows" if evidence else "Training rows farthest from the rest of their class"
     evidence.append(ranked(title, data.images, data.labels, data.classes, scores))
-    worst = max(splits, key=lambda c: (probabilities[c], splits[c].gain))
+    worst = max(splits, key=lambda c: (probabilities[c], -splits[c].valley))
     apart = splits[worst].log_odds > 0
     parts = {"main group": splits[worst].distance[~apart], "second group": splits[worst].distance[apart]}
     name = data.classes[worst]
@@ -192,12 +211,13 @@ def _evidence(
             len(splits[c].distance),
             int(scores.suspected[data.labels == c].sum()),
             round(splits[c].separation, 2),
+            round(splits[c].valley, 3),
             round(splits[c].gain, 3),
             round(splits[c].spectral_gap, 2),
             round(probabilities[c], 4),
         ]
         for c in sorted(splits)
     ]
-    columns = ["class", "rows", "suspected", "separation", "gain per row", "spectral gap", "P(poisoned)"]
+    columns = ["class", "rows", "suspected", "separation", "valley", "gain per row", "spectral gap", "P(poisoned)"]
     evidence.append(Table(title="How each class divides", columns=columns, rows=rows))
     return evidence

@@ -26,6 +26,8 @@ class Split:
         distance: [n], the rows' distance from the centre of the main group towards the other one, in the same unit.
         log_odds: [n], for the row being of the smaller group.
         share: Share of the smaller group.
+        valley: Rows in the middle third between the two centres per row beyond it. A long tail, which natural variety
+            makes, gives about 1; two groups with a gap between them give about 0.
         spectral_gap: Ratio of the two largest variances after whitening by the other classes.
     """
 
@@ -34,6 +36,7 @@ class Split:
     distance: Tensor
     log_odds: Tensor
     share: float
+    valley: float
     spectral_gap: float
 
 
@@ -73,6 +76,9 @@ def best_split(rows: Tensor, others: Tensor, *, components: int, shrinkage: floa
         share, direction, centres = 1 - share, -direction, centres.flip(0)
     separation = float(((centres[1] - centres[0]) @ direction).clamp(min=1e-12).sqrt())
     projected = (points - centres[0]) @ direction
+    place = projected / separation**2  # 0 at the main group's centre, 1 at the other one
+    beyond = int((place >= 2 / 3).sum())
+    between = int(((place > 1 / 3) & (place < 2 / 3)).sum())
     odds = torch.tensor(share / (1 - share), dtype=torch.float64).log()
     return Split(
         gain=gain,
@@ -80,6 +86,7 @@ def best_split(rows: Tensor, others: Tensor, *, components: int, shrinkage: floa
         distance=projected / separation,
         log_odds=projected - separation**2 / 2 + odds,
         share=share,
+        valley=(between + 1) / (beyond + 1),
         spectral_gap=float(variances[0] / variances[min(1, len(variances) - 1)].clamp(min=1e-12)),
     )
 

@@ -97,7 +97,7 @@ class Mahalanobis:
         for layer, known in moments.items():
             seen = known.counts[:, None] > 0  # a class that no trusted input is given to: compare with all
             self.means_[layer] = torch.where(seen, known.means, known.overall().means)
-            self.whitening_[layer] = whitening(known.covariance(), self.shrinkage)
+            self.whitening_[layer] = whitening(known.covariance(), self.shrinkage).contiguous()
 
     def _rows(self, images: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         logits = self.model_.head()[0]
