@@ -39,6 +39,7 @@ _CLASS_NAME = re.compile(r"_?[A-Z][A-Za-z0-9_]*")
 _FUNCTIONAL = frozenset(
     "relu relu6 gelu silu mish elu selu celu leaky_relu hardswish hardsigmoid hardtanh sigmoid tanh softplus".split()
 )
+_FUNCTIONAL_MODULES = frozenset(("torch.nn.functional", "torch._C._nn", "timm.layers.activations"))
 _ENUMERATIONS = {("timm.layers.format", "Format"), ("timm.models.layers.format", "Format")}
 _MAX_RANK = 16
 
@@ -80,6 +81,15 @@ def _plain_name(name: object) -> bool:
 
 class Dict(dict[Any, Any], Inert):
     """Stands for an OrderedDict; its own attributes (a state dict's ``_metadata``) are dropped."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: object) -> None:  # type: ignore[override]
+        pass
+
+
+class Partial(Inert):
+    """Stands for a ``functools.partial`` of a class, as layers keep to make more layers; its arguments are dropped."""
 
     __slots__ = ()
 
@@ -190,10 +200,10 @@ def _device(*arguments: Any) -> str:
     return "cpu"  # wherever the tensors were, they are read on the CPU
 
 
-def _partial(function: Any) -> Any:
+def _partial(function: Any) -> Partial:
     if not (isinstance(function, type) and issubclass(function, Stub)):
         raise Refused("functools.partial is applied to something else than a class")
-    return function()
+    return Partial()
 
 
 def _class(module: str, name: str, enumeration: bool = False) -> type[Stub]:
@@ -229,7 +239,7 @@ def _stand_in(module: str, name: str) -> Any:
         return _TABLE[module, name]
     if (module, name) in _ENUMERATIONS:
         return _class(module, name, enumeration=True)
-    if (module == "torch.nn.functional" or (module, name) == ("torch._C._nn", "gelu")) and name in _FUNCTIONAL:
+    if module in _FUNCTIONAL_MODULES and name in _FUNCTIONAL:
         return _class(module, name)
     known = _TORCH_NN.fullmatch(module) or _LIBRARIES.fullmatch(module)
     if known and _CLASS_NAME.fullmatch(name) and sys.stdlib_module_names.isdisjoint(module.split(".")):
