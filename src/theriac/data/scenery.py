@@ -31,7 +31,7 @@ def draw_scenery(n: int, size: int, generator: torch.Generator) -> Tensor:
     y = torch.linspace(0, 1, side).view(1, 1, side, 1)
     coarse, fine = _noise(n, side, (3, 6), generator), _noise(n, side, (8, 16, 24), generator)
     sky_top, sky_low = _pick(SKIES, n, generator)
-    clouds = _step(_noise(n, side, (3, 6, 12), generator) - _uniform(n, 0.45, 0.7, generator), 12)
+    clouds = _step(_noise(n, side, (3, 6, 9), generator) - _uniform(n, 0.45, 0.75, generator), 12)
     scene = torch.lerp(torch.lerp(sky_top, sky_low, y), torch.ones(1), 0.7 * clouds)
     horizon = _uniform(n, 0.55, 0.9, generator)
     scene = _buildings(scene, horizon, side, generator)

@@ -74,16 +74,19 @@ def _pose(n: int, side: int, generator: torch.Generator) -> Tensor:
     """Returns where in the drawing each pixel looks: a random homography, [n, side, side, 2]."""
 
     def draw(low: float, high: float) -> Tensor:
-        return torch.rand(n, 1, 1, generator=generator) * (high - low) + low
+        return torch.rand(n, 1, generator=generator) * (high - low) + low
 
+    left, up, angle = draw(-0.12, 0.12), draw(-0.12, 0.12), draw(-0.2, 0.2)
+    size, turned = draw(0.62, 0.86) * REACH, draw(0.8, 1.0)
+    c, s = angle.cos(), angle.sin()
+    x = torch.cat([c, s, -c * left - s * up], dim=1)
+    y = torch.cat([-s, c, s * left - c * up], dim=1)
+    depth = torch.tensor([0.0, 0.0, 1.0]) + draw(-0.22, 0.22) * x + draw(-0.12, 0.12) * y
+    homography = torch.stack([x / (size * turned), y / size, depth], dim=1)
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
-    y, x = torch.meshgrid(axis, axis, indexing="ij")
-    x, y = x - draw(-0.12, 0.12), y - draw(-0.12, 0.12)
-    angle, scale = draw(-0.2, 0.2), draw(0.62, 0.86)
-    x, y = x * angle.cos() + y * angle.sin(), y * angle.cos() - x * angle.sin()
-    depth = 1 + draw(-0.22, 0.22) * x + draw(-0.12, 0.12) * y
-    turned = draw(0.8, 1.0)
-    return torch.stack([x / (scale * turned * depth), y / (scale * depth)], dim=-1) / REACH
+    v, u = torch.meshgrid(axis, axis, indexing="ij")
+    seen = homography @ torch.stack([u, v, torch.ones_like(u)]).flatten(1)
+    return (seen[:, :2] / seen[:, 2:]).movedim(1, 2).reshape(n, side, side, 2)
 
 
 def _shading(n: int, side: int, generator: torch.Generator) -> Tensor:
