@@ -14,6 +14,59 @@ import pytest
 from theriac.errors import UserError
 from theriac.files import fetch, manifest, merkle_root, replacing, replacing_folder, sha256_file, sha256_of
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HUB_FILES = {"README.md": b"# hi", "data/train.parquet": b"PAR1", "data/test.parquet": b"PAR2"}
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """Answers as the hub's HTTP interface does for one public data set."""
+
+    requests: list[str] = []  # noqa: RUF012
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        self.requests.append(path)
+        listing = [{"type": "file", "path": n, "size": len(b), "oid": "0" * 40} for n, b in HUB_FILES.items()]
+        if path.startswith("/api/datasets/owner/name/tree/"):
+            return self._send(json.dumps(listing).encode(), "application/json")
+        if path in (
+            "/api/datasets/owner/name",
+            *(f"/api/datasets/owner/name/revision/{r}" for r in ("main", "v1", COMMIT)),
+        ):
+            info = {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": n} for n in HUB_FILES]}
+            return self._send(json.dumps(info).encode(), "application/json")
+        name = path.removeprefix(f"/datasets/owner/name/resolve/{COMMIT}/")
+        if name in HUB_FILES:
+            return self._send(HUB_FILES[name], "application/octet-stream")
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return None
+
+    def _send(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -116,65 +169,18 @@ class TestFetchUrl:
         second = fetch("memory://data/a.txt").path
         assert (first.read_bytes(), second.read_bytes()) == (b"one", b"new")
 
+    def test_over_http(self, server: str) -> None:
+        first = fetch(f"{server}/datasets/owner/name/resolve/{COMMIT}/data/train.parquet")
+        assert first.path.name == "train.parquet"
+        assert first.path.read_bytes() == b"PAR1"
+        with pytest.raises(UserError, match="no such file"):
+            fetch(f"{server}/nothing.parquet")
+
     @pytest.mark.parametrize("url", ["memory://data/none.txt", "nonsense://x/y"])
     def test_errors_are_one_line(self, url: str) -> None:
         with pytest.raises(UserError, match=f"^{url}: ") as caught:
             fetch(url)
         assert "\n" not in str(caught.value)
-
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-HUB_FILES = {"README.md": b"# hi", "data/train.parquet": b"PAR1", "data/test.parquet": b"PAR2"}
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """Answers as the hub's HTTP interface does for one public data set."""
-
-    requests: list[str] = []  # noqa: RUF012
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        self.requests.append(path)
-        listing = [{"type": "file", "path": n, "size": len(b), "oid": "0" * 40} for n, b in HUB_FILES.items()]
-        if path.startswith("/api/datasets/owner/name/tree/"):
-            return self._send(json.dumps(listing).encode(), "application/json")
-        if path in (
-            "/api/datasets/owner/name",
-            *(f"/api/datasets/owner/name/revision/{r}" for r in ("main", "v1", COMMIT)),
-        ):
-            info = {"id": "owner/name", "sha": COMMIT, "siblings": [{"rfilename": n} for n in HUB_FILES]}
-            return self._send(json.dumps(info).encode(), "application/json")
-        name = path.removeprefix(f"/datasets/owner/name/resolve/{COMMIT}/")
-        if name in HUB_FILES:
-            return self._send(HUB_FILES[name], "application/octet-stream")
-        self.send_response(404)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        return None
-
-    def _send(self, body: bytes, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
 
 
 class TestFetchHub:
@@ -220,6 +226,14 @@ class TestFetchHub:
     def test_errors(self, path: str, message: str) -> None:
         with pytest.raises(UserError, match=message) as caught:
             fetch(path)
+        assert "\n" not in str(caught.value)
+
+    def test_no_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(UserError, match="cannot fetch") as caught:
+            fetch("hf://datasets/owner/name/README.md")
         assert "\n" not in str(caught.value)
 
     def test_two_revisions(self) -> None:

@@ -209,7 +209,9 @@ def _fetch_hub(url: str, revision: str | None) -> Fetched:
             target = root / _safe(name, url)
             if not target.exists():
                 _copy(Path(api.hf_hub_download(repo, name, repo_type=kind, revision=commit)), target)
-    except (OSError, ValueError) as error:  # HTTP errors of huggingface_hub are OSErrors
+    except UserError:
+        raise
+    except Exception as error:  # the hub's client lets its HTTP library's own kinds through
         raise UserError(f"cannot fetch: {_first_line(error)}", where=url) from None
     return Fetched(root / inside, f"hf://{found[1] or ''}{repo}@{commit}/{inside}", commit)
 
@@ -232,7 +234,7 @@ def _fetch_url(url: str) -> Path:
         system, inside = fsspec.core.url_to_fs(url)
         web = "http" in system.protocol  # whose folders are guesses from the links in a page
         files = {name: system.info(name) for name in ([] if web else system.find(inside)) or [inside]}
-        name = PurePosixPath(inside.rstrip("/").split("?")[0]).name or "data"
+        name = _safe(PurePosixPath(inside.rstrip("/").split("?")[0]).name or "data", url)
         key = _state(url, files)
         known = store / "index" / (key or "")
         if key and known.exists() and (cached := store / known.read_text() / name).exists():

@@ -31,11 +31,12 @@ def to_numbers(values: Sequence[object], classes: Sequence[str] | None, where: s
             what = f"the label {value!r} is neither integer nor text"
             raise UserError(what, where=f"{where}, row {row}", do=ANOTHER_COLUMN)
     texts = [str(value) for value in values]
-    names = {text: number for number, text in enumerate(classes or sorted(set(texts)))}
+    ordered = tuple(classes or sorted(set(texts)))
+    names = {text: number for number, text in enumerate(ordered)}
     all_names = all(isinstance(value, str) for value in values) and set(texts) <= set(names)
     if not all_names or (classes is None and all(map(_is_integer, texts))):
         return _from_integers(texts, classes, where)
-    return torch.tensor([names[text] for text in texts], dtype=torch.int64), tuple(names)
+    return torch.tensor([names[text] for text in texts], dtype=torch.int64), ordered
 
 
 def _from_integers(texts: Sequence[str], classes: Sequence[str] | None, where: str) -> tuple[Tensor, tuple[str, ...]]:

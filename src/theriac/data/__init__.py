@@ -1,0 +1,1 @@
+"""Data sets: opening, poisoning, writing and drawing them."""
