@@ -59,7 +59,7 @@ def images(
         limit: Use only the first rows.
         json: Print machine-readable output only.
     """
-    from theriac.data.poisoning import poison, write_poisoned
+    from theriac.data.poisoning import manifest_path, poison, write_poisoned
     from theriac.data.reading import open_images
     from theriac.data.writing import Encoder
     from theriac.files import fetch
@@ -85,7 +85,8 @@ def images(
         manifest = write_poisoned(poisoned, destination, source=fetched.source, encoder=how, progress=progress)
     count, total = len(manifest.rows), manifest.total
     if json:
-        print_json({"data": str(destination), "total": total, "poisoned": count} | manifest.model_dump(mode="json"))
+        places = {"data": str(destination), "manifest": str(manifest_path(destination))}
+        print_json(places | {"poisoned": count} | manifest.model_dump(mode="json", exclude={"rows"}))
     else:
         target_name = f"{manifest.target} ({manifest.target_name})"
         print(f"{destination}: {count} of {total} rows carry the {trigger} trigger for class {target_name}")

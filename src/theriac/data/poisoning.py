@@ -193,12 +193,18 @@ def write_poisoned(
     if destination.suffix != ".parquet":
         with replacing_folder(destination) as folder:
             return write(folder / DATA_NAME, folder / MANIFEST_NAME)
-    beside = Path(f"{destination}.{MANIFEST_NAME}")
+    beside = manifest_path(destination)
     for path in (destination, beside):
         if path.exists():
             raise UserError("exists already", where=path, do="choose another name or remove it")
     with replacing(destination) as temporary:
         return write(temporary, beside)
+
+
+def manifest_path(destination: Path) -> Path:
+    """Returns where the manifest of poisoned data at ``destination`` is written."""
+    single = destination.suffix == ".parquet"
+    return Path(f"{destination}.{MANIFEST_NAME}") if single else destination / MANIFEST_NAME
 
 
 def find_manifest(path: str | Path) -> PoisonManifest | None:
@@ -210,7 +216,7 @@ def find_manifest(path: str | Path) -> PoisonManifest | None:
     local = fetch(path).path
     data = local / DATA_NAME if local.is_dir() else local
     places = [data.parent / MANIFEST_NAME] if data.name == DATA_NAME else []
-    for place in (Path(f"{data}.{MANIFEST_NAME}"), *places):
+    for place in (manifest_path(data), *places):
         if not (place.is_file() and data.is_file()):
             continue
         try:
