@@ -124,7 +124,7 @@ CHANGES: dict[str, bytes] = {
     "a stub's state that is a list": NEW_STUB + b"]b",
     "the class behind a stub": STUB + b"}" + text("full_name") + text("x") + b"sb",
     "__code__ of a builder": b"ctorch._utils\n_rebuild_tensor_v2\n(N}" + text("__code__") + b"Nstb",
-    "__dict__ of a builder": b"ctorch._utils\n_rebuild_tensor_v2\n}" + text("_function") + b"csomething\nelse\nsb",
+    "__dict__ of a builder": b"ctorch._utils\n_rebuild_tensor_v2\n}" + text("_function") + b"cbuiltins\nset\nsb",
     "the function of a builder": b"ctorch._utils\n_rebuild_tensor_v2\n(N}" + text("_function") + b"cbuiltins\nset\nstb",
     "a dtype": b"ctorch\nfloat32\n(N}" + text("name") + text("F64") + b"stb",
     "a set's items being objects": call("builtins", "set", b"]" + NEW_STUB + b"a"),

@@ -1,16 +1,16 @@
 """Converting a pickle of torch to safetensors: what runs in the sandboxed child.
 
-Nothing here imports torch or anything that the file names. The tensors' bytes go from the memory-mapped original straight to
-the output, so that memory does not grow with the model.
+Nothing here imports torch, numpy or anything that the file names: the standard library is enough, and starts quickly. The
+tensors' bytes go from the memory-mapped original straight to the output, so that memory does not grow with the model.
 """
 
+import itertools
 import math
 import mmap
+import operator
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import numpy as np
+from typing import Any, Literal
 
 from theriac.errors import Refused
 from theriac.models import weights
@@ -23,7 +23,8 @@ _MAX_DEPTH = 64
 _MAX_TENSORS = 50_000
 _MAX_NODES = 200_000
 _SLACK = 64 << 20  # bytes that tied weights may add, however small the file
-_PIECE = 4 << 20
+_PIECE = 1 << 20  # numbers written at once
+_FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _LEGACY_PARTS = 4  # magic number, protocol version, system information, object
 
 
@@ -57,9 +58,9 @@ def _read(data: mmap.mmap, report: dict[str, Any]) -> dict[str, TensorView]:
         raise
     except Exception as error:
         raise Refused(f"its pickle is broken: {type(error).__name__}: {error}"[:300]) from None
+    tensors = _Tree(report).tensors(root)
     if unused := {name for name in members if name.startswith("data/")} - unpickler.used:
         raise Refused(f"the archive holds {len(unused)} storages that nothing refers to, for instance {min(unused)}")
-    tensors = _Tree(report).tensors(root)
     total = sum(math.prod(view.shape) * weights.ITEM_SIZES[view.dtype] for view in tensors.values())
     if total > 2 * len(data) + _SLACK:
         raise Refused(f"its tensors would take {total} bytes, the file has {len(data)}")
@@ -138,13 +139,15 @@ class _Tree:
         if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
             raise Refused("its modules are nested too deeply, or are too many")
         if not isinstance(state.get("_modules"), dict):
-            raise Refused(f"{prefix or 'its root '}{stub.full_name} is not a module")
+            raise Refused(f"{prefix[:-1] or 'its root'}, a {stub.full_name}, is not a module")
         if "forward" in state or state.get("_forward_hooks") or state.get("_forward_pre_hooks"):
-            raise Refused(f"module {prefix[:-1]!r} has hooks or its own forward: its weights do not say what it computes")
+            raise Refused(
+                f"module {prefix[:-1]!r} has hooks or its own forward: its weights do not say what it computes"
+            )
         self.report["modules"][prefix[:-1]] = {"class": stub.full_name, **_settings(state)}
         skipped = state.get("_non_persistent_buffers_set", frozenset())
         if not isinstance(skipped, set | frozenset):
-            raise Refused(f"module {prefix[:-1]!r} does not say which buffers it saves")
+            raise Refused(f"module {prefix[:-1] or 'root'} does not say which buffers it saves")
         for group in ("_parameters", "_buffers"):
             for name, value in self.group(state, group).items():
                 if value is None or (group == "_buffers" and name in skipped):
@@ -184,14 +187,24 @@ def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _streamed(data: mmap.mmap, view: TensorView) -> weights.Tensor:
-    def pieces() -> Iterator[memoryview]:
-        if 0 in view.shape:
+    def pieces() -> Iterator[bytes | memoryview]:
+        member, size = view.storage.member, weights.ITEM_SIZES[view.dtype]
+        room = (member.end - member.start) // size
+        numbers = memoryview(data)[member.start : member.start + room * size].cast(_FORMATS[size])
+        count = math.prod(view.shape)
+        if view.strides == _row_major(view.shape) or count <= 1:
+            for start in range(view.offset, view.offset + count, _PIECE):
+                yield numbers[start : min(start + _PIECE, view.offset + count)]
             return
-        size = weights.ITEM_SIZES[view.dtype]
-        start = view.storage.member.start + view.offset * size
-        array = np.ndarray(view.shape, f"<u{size}", data, start, tuple(stride * size for stride in view.strides))
-        rows = array if array.ndim else array.reshape(1)
-        for part in np.array_split(rows, max(1, min(len(rows), array.nbytes // _PIECE))):
-            yield np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
+        *outer, length = view.shape
+        *steps, step = view.strides
+        for index in itertools.product(*map(range, outer)):
+            start = view.offset + sum(map(operator.mul, index, steps))
+            row = numbers[start : start + (length - 1) * step + 1 : max(step, 1)].tobytes()
+            yield row if step else row * length
 
     return weights.Tensor(view.dtype, view.shape, pieces)
+
+
+def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))

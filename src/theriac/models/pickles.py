@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_BYTES = 32 << 20
-_MAX_OPCODES = 2_000_000
+_MAX_OPCODES = 1_000_000
 _MAX_STACK = 100_000
 _MAX_TEXT = 1 << 16
 _MAX_GLOBALS = 1000
@@ -92,7 +92,7 @@ class _Machine:
         if name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
             self.put(len(self.memo) if name == "MEMOIZE" else int(argument))
         elif name in ("BINGET", "LONG_BINGET", "GET"):
-            self.stack.append(self.memo[int(argument)])
+            self.get(int(argument))
         elif name in ("MARK", "DUP"):
             self.stack.append(_MARK if name == "MARK" else self.stack[-1])
         elif name == "POP":
@@ -104,6 +104,11 @@ class _Machine:
         if index > self.result.opcodes:
             raise ValueError(f"memo index {index} after {self.result.opcodes} opcodes")
         self.memo[index] = self.stack[-1]
+
+    def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise ValueError(f"it reads memo {index}, which it never wrote")
+        self.stack.append(self.memo[index])
 
     def take(self, opcode: pickletools.OpcodeInfo) -> list[Any]:
         """Pops what the opcode consumes, down to the last mark if it wants that, and returns it in order."""
