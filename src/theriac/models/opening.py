@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from theriac.models.architectures import build, defaults, head
 from theriac.models.classifier import Classifier
 from theriac.models.inspection import Examined, examined
 from theriac.models.recognise import num_classes
+from theriac.models.saving import FORMAT
 
 
 def open_model(
@@ -31,19 +32,20 @@ def open_model(
 ) -> Classifier:
     """Opens a safetensors file, a state dict or a whole pickled module, without running anything in it.
 
-    What the caller does not name is taken from the file's own metadata, then from the architecture's usual values; everything taken
-    without evidence is listed in the classifier's ``assumptions``.
+    What the caller does not name is taken from the file's own metadata, then from the architecture's usual values;
+    everything taken without evidence is listed in the classifier's ``assumptions``.
 
     Args:
-        path: The file; its content decides what it is, not its suffix.
+        path: The file, local or anywhere that :func:`theriac.files.fetch` knows; its content decides what it is.
         architecture: For instance ``"torchvision:resnet50"``; recognised from the tensors if left out.
         classes: Name of each class.
         image_size: Side of the square images that the network was trained on.
-        mean, std: Per-channel normalisation of pixels in [0, 1].
+        mean: Per-channel mean of pixels in [0, 1] that the network expects to be subtracted.
+        std: Per-channel standard deviation, likewise.
         name: What to call the model in findings; the file's name if left out.
 
     Returns:
-        The classifier in evaluation mode on the CPU, weights in float32, ``sha256`` being the digest of the original file.
+        The classifier in evaluation mode on the CPU, weights in float32; ``sha256`` is the original file's digest.
 
     Raises:
         Refused: If the file is hostile, broken, or holds NaN.
@@ -52,31 +54,97 @@ def open_model(
     with examined(path) as found:
         if found.weights is None:
             raise Refused(found.inspection.reason or "refused", where=path)
-        claims = _claims(found.inspection.metadata, path)
         # Copies: the file goes away, and torch computes with other kernels where memory is not aligned.
         tensors = {key.removeprefix(found.prefix): value.clone() for key, value in load_file(found.weights).items()}
-    opening = _Opening(path, found, tensors, list(found.inspection.notes))
-    chosen = architecture or claims.get("architecture") or opening.recognised()
-    count = opening.count(chosen, classes or claims.get("classes"))
-    usual = defaults(chosen)
-    size = opening.settle("image_size", image_size, claims, usual)
-    net = opening.filled(chosen, count, size)
+    claims = _claims(found.inspection.metadata, path)
+    given = {"classes": classes, "image_size": image_size, "mean": mean, "std": std}
+    opening = _Opening(path, found, tensors, claims | {key: value for key, value in given.items() if value is not None})
+    net, chosen = opening.network(architecture or claims.get("architecture"))
+    usual = defaults(chosen) | {"classes": [f"class {k}" for k in range(opening.count(chosen))]}
     return Classifier(
         net,
         architecture=chosen,
-        classes=opening.settle("classes", classes, claims, {"classes": [f"class {k}" for k in range(count)]}),
-        image_size=size,
-        mean=opening.settle("mean", mean, claims, usual),
-        std=opening.settle("std", std, claims, usual),
+        **{key: opening.settle(key, usual) for key in given},
         name=name or Path(path).name,
         sha256=found.inspection.sha256,
         assumptions=opening.assumptions,
     ).eval()
 
 
+@dataclass
+class _Opening:
+    """One opening under way: the file's tensors, what is known beside them, and what had to be assumed so far."""
+
+    path: str
+    found: Examined
+    tensors: dict[str, Tensor]
+    known: dict[str, Any]
+    assumptions: list[str] = field(default_factory=list)
+
+    def network(self, named: str | None) -> tuple[nn.Module, str]:
+        """Returns the network and its architecture: the named one, or the first recognised one that agrees."""
+        self.assumptions += self.found.inspection.notes
+        candidates = [named] if named else list(self.found.inspection.architectures)
+        if not candidates:
+            what = f"its {len(self.tensors)} tensors fit no architecture that theriac knows"
+            raise UserError(what, where=self.path, do="name it with --architecture, for instance torchvision:resnet50")
+        problems: list[UserError] = []
+        for candidate in candidates:
+            try:
+                net = self.filled(candidate)
+            except UserError as error:
+                problems.append(error)
+                continue
+            if not named:
+                others = [other for other in candidates[len(problems) :] if other != candidate]
+                also = f" (they also fit {', '.join(others)})" if others else ""
+                self.assumptions.append(f"the architecture {candidate} was recognised from the tensors{also}")
+            return net, candidate
+        raise problems[0]
+
+    def filled(self, architecture: str) -> nn.Module:
+        """Returns the network with the file's weights; building it without weights first saves making them."""
+        count = self.count(architecture)
+        size = self.known.get("image_size")
+        try:
+            with torch.device("meta"):
+                net = build(architecture, count, size)
+            net.load_state_dict(self.tensors, strict=True, assign=True)
+            shared = len(list(net.parameters())) != len(list(net.named_parameters(remove_duplicate=False)))
+            if shared or any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
+                net = build(architecture, count, size)
+                net.load_state_dict(self.tensors, strict=True)
+        except (RuntimeError, NotImplementedError) as error:
+            what = f"does not fit {architecture}: {' '.join(str(error).split())[:300]}"
+            raise UserError(what, where=self.path, do="name the right --architecture") from None
+        if difference := disagreement(net, self.found.modules):
+            raise UserError(f"is not quite {architecture}: {difference}", where=self.path)
+        if narrow := {str(t.dtype) for t in net.parameters() if t.dtype != torch.float32}:
+            self.assumptions.append(f"weights of type {', '.join(sorted(narrow))} are computed with in torch.float32")
+        return net.float()
+
+    def count(self, architecture: str) -> int:
+        """Returns the number of classes in the file's head, which must be the number of class names."""
+        count = num_classes({name: tuple(t.shape) for name, t in self.tensors.items()}, head(architecture))
+        if count is None:
+            raise UserError(f"has no head as {architecture} has", where=self.path, do="name the right --architecture")
+        named = self.known.get("classes")
+        if named is not None and len(named) != count:
+            raise UserError(f"the model tells {count} classes apart, but {len(named)} are named", where=self.path)
+        return count
+
+    def settle(self, key: str, usual: Mapping[str, Any]) -> Any:
+        """Returns the known value, else the usual one, which is noted as an assumption."""
+        if key in self.known:
+            return self.known[key]
+        shown = "class 0, class 1 …" if key == "classes" else usual[key]
+        self.assumptions.append(f"the file does not say its {key.replace('_', ' ')}; assumed: {shown}")
+        return usual[key]
+
+
 def _claims(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
     """Returns what the metadata of one of our own files say, each value checked; of other files, nothing."""
-    if not metadata.get("format", "").startswith("theriac-classifier/"):
+    if metadata.get("format") != FORMAT:
         return {}
     checks: dict[str, Callable[[Any], bool]] = {
         "classes": lambda v: isinstance(v, list) and len(v) > 1 and all(isinstance(c, str) for c in v),
@@ -97,62 +165,5 @@ def _claims(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
 
 
 def _three_numbers(value: Any) -> bool:
-    return (
-        isinstance(value, list) and len(value) == 3 and all(type(x) in (int, float) and math.isfinite(x) for x in value)
-    )
-
-
-@dataclass
-class _Opening:
-    """One opening under way: the file's tensors and what had to be assumed so far."""
-
-    path: str
-    found: Examined
-    tensors: dict[str, Tensor]
-    assumptions: list[str]
-
-    def recognised(self) -> str:
-        candidates = list(self.found.inspection.architectures)
-        if not candidates:
-            what = f"its {len(self.tensors)} tensors fit no architecture that theriac knows"
-            raise UserError(what, where=self.path, do="name it with --architecture, for instance torchvision:resnet50")
-        others = f" (they also fit {', '.join(candidates[1:])})" if len(candidates) > 1 else ""
-        self.assumptions.append(f"the architecture {candidates[0]} was recognised from the tensors{others}")
-        return candidates[0]
-
-    def count(self, architecture: str, classes: Sequence[str] | None) -> int:
-        """Returns the number of classes in the file's head, which must be the number of class names."""
-        count = num_classes({name: tuple(t.shape) for name, t in self.tensors.items()}, head(architecture))
-        if count is None:
-            raise UserError(f"has no head as {architecture} has", where=self.path, do="name the right --architecture")
-        if classes is not None and len(classes) != count:
-            raise UserError(f"the model tells {count} classes apart, but {len(classes)} are named", where=self.path)
-        return count
-
-    def settle(self, key: str, given: Any, claims: Mapping[str, Any], usual: Mapping[str, Any]) -> Any:
-        """Returns the caller's value, else the file's, else the usual one, which is noted as an assumption."""
-        if given is not None or key in claims:
-            return claims[key] if given is None else given
-        shown = "class 0, class 1 …" if key == "classes" else usual[key]
-        self.assumptions.append(f"the file does not say its {key.replace('_', ' ')}; {shown} is assumed")
-        return usual[key]
-
-    def filled(self, architecture: str, count: int, size: int) -> nn.Module:
-        """Returns the network with the file's weights; building it without weights saves their initialisation."""
-        try:
-            with torch.device("meta"):
-                net = build(architecture, count, size)
-            net.load_state_dict(self.tensors, strict=True, assign=True)
-            shared = len(list(net.parameters())) != len(list(net.named_parameters(remove_duplicate=False)))
-            if shared or any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
-                net = build(architecture, count, size)
-                net.load_state_dict(self.tensors, strict=True)
-        except RuntimeError as error:
-            what = f"does not fit {architecture}: {' '.join(str(error).split())[:300]}"
-            raise UserError(what, where=self.path, do="name the right --architecture") from None
-        if difference := disagreement(net, self.found.modules):
-            raise UserError(f"is not quite {architecture}: {difference}", where=self.path)
-        narrow = {str(t.dtype) for t in net.parameters() if t.dtype != torch.float32}
-        if narrow:
-            self.assumptions.append(f"weights of type {', '.join(sorted(narrow))} are computed with in torch.float32")
-        return net.float()
+    numbers = isinstance(value, list) and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+    return numbers and len(value) == 3
