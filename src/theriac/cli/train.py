@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from theriac.cli.options import Run, print_json
 from theriac.errors import ExitCode
@@ -25,7 +26,7 @@ def classifier(
     out: Path,
     test: str | None = None,
     settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS,
-    min_accuracy: float = 0.8,
+    min_accuracy: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.8,
     image: str | None = None,
     label: str | None = None,
     run: Run = Run(),
