@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -76,3 +76,17 @@ def configured(method: type[Any], assignments: Sequence[str] = ()) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(first["msg"], where=f"{method.__name__}.{first['loc'][0]}") from None
+
+
+def settings_of(method: Any) -> dict[str, Any]:
+    """Returns a method's hyper-parameters as JSON values; ``configured`` makes the same method of them again.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Chosen:
+    ...     layers: tuple[str, ...] = ("a", "b")
+    >>> settings_of(Chosen())
+    {'layers': ['a', 'b']}
+    """
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(method)))
+    return settings

@@ -12,7 +12,7 @@ and the original (Wortsman et al., CVPR 2022), is returned, or the original itse
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -28,6 +28,7 @@ from theriac.mitigate import Mitigated
 from theriac.mitigate.chasers import Chaser
 from theriac.mitigate.outcome import Outcome, Rates, report
 from theriac.models.classifier import Classifier
+from theriac.registry import settings_of
 from theriac.run.budget import Budget
 from theriac.run.progress import Progress, silent, span
 
@@ -91,7 +92,7 @@ class Unlearn:
             finding = _scan(model, clean, budget, generator, span(progress, 0, 0.5))
         triggers = _triggers(finding)
         if not triggers or (finding.verdict == "clean" and not self.force):
-            outcome = Outcome(model, clean, finding, asdict(self), changed=False, seed=seed)
+            outcome = Outcome(model, clean, finding, settings_of(self), changed=False, seed=seed)
             return Mitigated(model, report(outcome, self, budget), changed=False)
         order = torch.randperm(len(clean), generator=generator)
         held = max(12, int(self.held_out * len(clean)))
@@ -103,7 +104,7 @@ class Unlearn:
             model,
             clean,
             finding,
-            asdict(self),
+            settings_of(self),
             repaired is not model,
             seed,
             before,

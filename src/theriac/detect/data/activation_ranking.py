@@ -8,7 +8,7 @@ other classes and with what clean classes show, so the estimated number of poiso
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,6 +24,7 @@ from theriac.errors import UserError
 from theriac.finding import Evidence, Finding, Method, Subject, SuspectedClasses, Table, verdict_of
 from theriac.models.activations import Activations, default_layers, penultimate
 from theriac.models.classifier import Classifier
+from theriac.registry import settings_of
 from theriac.run.budget import Budget, peak_memory
 from theriac.run.progress import Progress, silent, span
 
@@ -84,7 +85,7 @@ class ActivationRanking:
         verdict = verdict_of(probability)
         finding = Finding(
             subject=Subject(kind="data", name=data.name, sha256=data.sha256),
-            method=Method(name=self.name, version=self.version, settings=asdict(self)),
+            method=Method(name=self.name, version=self.version, settings=settings_of(self)),
             probability=probability,
             verdict=verdict if complete or verdict == "poisoned" else "inconclusive",
             summary=_summary(data, scores, probabilities, complete),

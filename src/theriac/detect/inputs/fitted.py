@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from theriac.errors import Refused, UserError
 from theriac.files import replacing
 from theriac.models.classifier import Classifier
+from theriac.registry import settings_of
 
 FORMAT = "theriac-input-detector/1"
 
@@ -34,7 +34,7 @@ def save_fitted(path: Path, detector: Any, model: Classifier, tensors: Mapping[s
         "format": FORMAT,
         "method": detector.name,
         "version": detector.version,
-        "settings": asdict(detector),
+        "settings": settings_of(detector),
         "model": weights_digest(model),
         "state": state,
     }

@@ -12,7 +12,7 @@ averaged. And the threshold is the conformal quantile of held-out trusted inputs
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -29,7 +29,7 @@ from theriac.errors import UserError
 from theriac.finding import Method
 from theriac.models.activations import Activations, default_layers
 from theriac.models.classifier import Classifier
-from theriac.registry import configured
+from theriac.registry import configured, settings_of
 from theriac.run.budget import Budget
 from theriac.run.progress import Progress, silent
 
@@ -168,7 +168,7 @@ class Mahalanobis:
         stream = Stream(inputs, seen, given, reasons, self.threshold_, self.false_positive_rate, self.calibration_)
         return report(
             stream,
-            method=Method(name=self.name, version=self.version, settings=asdict(self)),
+            method=Method(name=self.name, version=self.version, settings=settings_of(self)),
             model=self.model_,
             axis=f"{self.combine} over layers of deviations from trusted inputs",
             budget=budget,
