@@ -158,13 +158,14 @@ def test_a_module_that_computes_something_else_is_not_passed_off(small: nn.Modul
         open_model(str(tmp_path / "model.pt"), architecture="theriac:resnet14")
 
 
-def test_an_exchanged_activation_is_not_passed_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [nn.Hardswish(), nn.Identity()])
+def test_an_exchanged_activation_is_not_passed_off(other: nn.Module, tmp_path: Path) -> None:
     from torchvision.models import mobilenet_v2
 
     net = mobilenet_v2(num_classes=3)
-    net.features[0][2] = nn.Hardswish()
+    net.features[0][2] = other
     torch.save(net, tmp_path / "model.pt")
-    with pytest.raises(UserError, match=r"features\.0\.2 is Hardswish in the file and ReLU6"):
+    with pytest.raises(UserError, match=rf"features\.0\.2 is {type(other).__name__} in the file and ReLU6"):
         open_model(str(tmp_path / "model.pt"))
 
 

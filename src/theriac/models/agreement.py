@@ -10,8 +10,10 @@ from typing import Any
 from torch import nn
 
 _TORCH = "torch.nn.modules."
-_WITHOUT_EFFECT = frozenset(("training", "inplace", "p", "momentum", "track_running_stats", "drop_prob"))
+_WITHOUT_EFFECT = frozenset(("training", "inplace", "p", "momentum"))
 """Settings that change nothing in evaluation mode, or not what is computed."""
+_ALIASES = {"Dropout": "Identity", "Dropout2d": "Identity", "NonDynamicallyQuantizableLinear": "Linear"}
+"""Classes that compute the same as another one in evaluation mode."""
 
 
 def disagreement(net: nn.Module, pickled: Mapping[str, Mapping[str, Any]]) -> str | None:
@@ -28,7 +30,7 @@ def disagreement(net: nn.Module, pickled: Mapping[str, Mapping[str, Any]]) -> st
         if said is None or not str(said["class"]).startswith(_TORCH) or not type(module).__module__.startswith(_TORCH):
             continue
         theirs, ours = str(said["class"]).rpartition(".")[2], type(module).__name__
-        if theirs != ours and not {theirs, ours} & {"Identity", "Dropout", "Dropout2d", "NonDynamicallyQuantizableLinear"}:
+        if _ALIASES.get(theirs, theirs) != _ALIASES.get(ours, ours):
             return f"{path} is {theirs} in the file and {ours} in the architecture"
         for name, value in said.items():
             built = vars(module).get(name, value)

@@ -41,7 +41,9 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"mean {list(mean)} and std {list(std)} must be three numbers each, std above 0", where=name)
+            raise UserError(
+                f"mean {list(mean)} and std {list(std)} must be three numbers each, std above 0", where=name
+            )
         self.net = net
         self.architecture, self.classes, self.image_size = architecture, tuple(classes), image_size
         self.name, self.sha256, self.assumptions = name, sha256, tuple(assumptions)

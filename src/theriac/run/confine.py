@@ -48,10 +48,10 @@ def confine(memory: int, cpu_seconds: int, file_bytes: int) -> dict[str, str]:
         Protection -> what is in force, or ``"absent: …"`` with the kernel's reason.
     """
     steps: dict[str, Callable[[], str]] = {
+        "limits": lambda: _limit(memory, cpu_seconds, file_bytes),
         "network": _leave_network,
         "parent": lambda: _prctl("ends with its parent", _PR_SET_PDEATHSIG, signal.SIGKILL),
         "privileges": lambda: _prctl("can never gain any", _PR_SET_NO_NEW_PRIVS, 1),
-        "limits": lambda: _limit(memory, cpu_seconds, file_bytes),
         "files": _landlock,
         "system calls": _seccomp,
     }
@@ -115,15 +115,17 @@ def _leave_network() -> str:
 
 
 def _limit(memory: int, cpu_seconds: int, file_bytes: int) -> str:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    limits = {"AS": used + memory, "CPU": cpu_seconds, "FSIZE": file_bytes, "NPROC": 0, "CORE": 0}
+    limits = {"CPU": cpu_seconds, "FSIZE": file_bytes, "NPROC": 0, "CORE": 0}
+    if os.path.exists("/proc/self/statm"):
+        with open("/proc/self/statm", "rb") as file:
+            limits["AS"] = int(file.read().split()[0]) * resource.getpagesize() + memory
     for name, value in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(kind, (value, value))
-    return f"{memory >> 20} MiB of memory, {cpu_seconds} s of processor, files of {file_bytes >> 20} MiB, no processes"
+    space = f"{memory >> 20} MiB of memory, " if "AS" in limits else ""
+    return f"{space}{cpu_seconds} s of processor, files of {file_bytes >> 20} MiB, no processes"
 
 
 def _landlock() -> str:

@@ -22,7 +22,9 @@ import theriac
 from theriac.errors import TheriacError
 
 _MAX_REPLY = 64 << 20
-_START = "import json, sys; sys.path[:0] = json.loads(sys.argv[1])['path']; from theriac.run.confine import main; main()"
+_START = (
+    "import json, sys; sys.path[:0] = json.loads(sys.argv[1])['path']; from theriac.run.confine import main; main()"
+)
 
 
 @dataclass(frozen=True)
