@@ -1,0 +1,279 @@
+"""Trigger inversion for many target classes at once.
+
+Wang et al., "Neural Cleanse", IEEE S&P 2019, searches one class after another with a fixed number of steps. Here all
+classes are one batch on shared images; successive halving (Jamieson & Talwalkar, "Non-stochastic Best Arm
+Identification", AISTATS 2016) spends the later steps on the classes with the smallest triggers, a class that no longer
+improves is stopped, and the cost of size follows the ASR at each step, not once in many epochs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from theriac.detect.inversion_spaces import Space
+from theriac.detect.inversion_victim import Victim
+from theriac.detect.inverted import InvertedTrigger, change
+from theriac.run.budget import Budget
+from theriac.run.progress import Progress, silent
+
+MOMENTUM = (0.5, 0.9)
+COST_RATE = 1.1
+ASR_MEMORY = 0.8
+CHECK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a search is.
+
+    Args:
+        steps: Steps of the classes that survive to the end.
+        images: Clean examples of each step, shared by all classes.
+        asr: The ASR that a trigger must reach.
+        survivors: How many classes are never dropped.
+        patience: A class stops after this many steps without a trigger 2 % smaller.
+    """
+
+    steps: int = 120
+    images: int = 12
+    asr: float = 0.9
+    survivors: int = 3
+    patience: int = 40
+
+    def rungs(self, tasks: int) -> list[tuple[int, int]]:
+        """Returns (number of tasks, steps) of each rung of successive halving.
+
+        >>> Effort(steps=120).rungs(10)
+        [(10, 40), (5, 40), (3, 40)]
+        """
+        counts = [tasks]
+        while counts[-1] > self.survivors:
+            counts.append(max(self.survivors, counts[-1] // 2))
+        return [(count, -(-self.steps // len(counts))) for count in counts]
+
+
+@dataclass
+class Triggers:
+    """The smallest triggers found, one per task.
+
+    Attributes:
+        space: Where they were searched.
+        targets: Target class of each task [t].
+        sources: Source class of each task [t]; -1 for all classes.
+        tensors: What describes each change, at the strength that just reaches the ASR.
+        sizes: Size of each [t]; for one that falls short of the ASR, a larger number.
+        asrs: ASR on the examples that the strength was tuned with [t].
+        steps: Steps spent on each task [t].
+        complete: False if the budget ran out.
+    """
+
+    space: Space
+    targets: Tensor
+    sources: Tensor
+    tensors: dict[str, Tensor]
+    sizes: Tensor
+    asrs: Tensor
+    steps: Tensor
+    complete: bool
+
+    def __getitem__(self, task: int) -> InvertedTrigger:
+        tensors = {name: tensor[task].cpu() for name, tensor in self.tensors.items()}
+        return InvertedTrigger(self.space.name, int(self.targets[task]), tensors)
+
+    def at(self, tasks: Tensor) -> "Triggers":
+        """Returns the triggers of ``tasks`` only."""
+        tensors = {name: tensor[tasks.to(tensor.device)] for name, tensor in self.tensors.items()}
+        parts = (v[tasks] for v in (self.sizes, self.asrs, self.steps))
+        return Triggers(self.space, self.targets[tasks], self.sources[tasks], tensors, *parts, self.complete)
+
+
+class Search:
+    """The state of a search: everything that one optimisation step changes, for the tasks that still run."""
+
+    def __init__(
+        self,
+        victim: Victim,
+        space: Space,
+        effort: Effort,
+        targets: Tensor,
+        sources: Tensor,
+        parameters: Sequence[Tensor],
+        generator: torch.Generator,
+    ) -> None:
+        self.victim, self.space, self.effort, self.generator = victim, space, effort, generator
+        device, t = victim.device, len(targets)
+        self.targets, self.sources = targets.to(device), sources.to(device)
+        self.parameters = [p.to(device) for p in parameters]
+        self.moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in self.parameters]
+        h, w = victim.search.images.shape[-2:]
+        self.cost = torch.full((t,), 1 / space.ceiling(h, w), device=device)
+        self.asr = torch.zeros(t, device=device)
+        self.sizes = torch.zeros(t, device=device)
+        self.best = torch.full((t,), torch.inf, device=device)
+        self.stale = torch.zeros(t, device=device)
+        self.steps = torch.zeros(t, dtype=torch.int64, device=device)
+        self.live = torch.arange(t, device=device)
+        self.done = 0
+        labels = victim.search.labels
+        self.rows = [torch.nonzero(labels == c)[:, 0] for c in range(victim.classes)]
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Returns a batch of images [t or 1, n, 3, h, w] and the weight of each in each task [t, n]."""
+        n, data, live = self.effort.images, self.victim.search, self.live
+        if bool((self.sources < 0).all()):
+            rows = torch.randint(len(data), (n,), generator=self.generator)
+            images = data.pixels(rows, self.victim.device)[None]
+            weights = (data.labels[rows].to(live.device)[None] != self.targets[live, None]).float()
+        else:
+            picks = torch.rand(len(live), n, generator=self.generator)
+            own = [self.rows[s] for s in self.sources[live].tolist()]
+            rows = torch.stack([r[(p * len(r)).long()] for r, p in zip(own, picks, strict=True)])
+            images = data.pixels(rows.flatten(), self.victim.device).unflatten(0, rows.shape)
+            weights = torch.ones(rows.shape, device=live.device)
+        return images, weights / weights.sum(1, keepdim=True).clamp(min=1)
+
+    def step(self, lr: float) -> None:
+        """One Adam step of all live tasks."""
+        live, victim = self.live, self.victim
+        images, weights = self.draw()
+        leaves = [p[live].requires_grad_() for p in self.parameters]
+        tensors = self.space.tensors(leaves)
+        changed = change(self.space.name, tensors, images)
+        targets = self.targets[live, None].expand(weights.shape)
+        ahead, gradient = victim.lead_and_gradient(changed.flatten(0, 1), targets.flatten(), weights.flatten())
+        sizes = self.space.size(tensors, images)
+        priced = (self.cost[live] * sizes).sum()
+        gradients = torch.autograd.grad([changed, priced], leaves, [gradient.view_as(changed), torch.ones_like(priced)])
+        self.steps[live] += 1
+        self._move(leaves, gradients, lr)
+        self._account(((ahead > 0).view_as(weights) * weights).sum(1), sizes.detach())
+
+    def _move(self, leaves: Sequence[Tensor], gradients: Sequence[Tensor], lr: float) -> None:
+        one, two = MOMENTUM
+        count = self.steps[self.live].float()
+        for p, (m, v), leaf, g in zip(self.parameters, self.moments, leaves, gradients, strict=True):
+            first = m[self.live].lerp(g, 1 - one)
+            second = v[self.live].lerp(g.square(), 1 - two)
+            m[self.live], v[self.live] = first, second
+            shape = (-1, *[1] * (g.ndim - 1))
+            scale = (second / (1 - two**count).view(shape)).sqrt() + 1e-8
+            p[self.live] = leaf.detach() - lr * first / (1 - one**count).view(shape) / scale
+
+    def _account(self, hits: Tensor, sizes: Tensor) -> None:
+        """Follows ASR and size, and moves the cost of size so that the ASR stays just above its goal."""
+        live = self.live
+        first = self.steps[live] == 1
+        asr = torch.where(first, hits, ASR_MEMORY * self.asr[live] + (1 - ASR_MEMORY) * hits)
+        reached = asr >= self.effort.asr
+        better = reached & (sizes < 0.98 * self.best[live])
+        self.best[live] = torch.where(better, sizes, self.best[live])
+        self.stale[live] = torch.where(better | ~reached, 0.0, self.stale[live] + 1)
+        self.cost[live] *= torch.where(reached, COST_RATE, 1 / COST_RATE)
+        self.asr[live], self.sizes[live] = asr, sizes
+
+    def rank(self) -> Tensor:
+        """Returns the size of each task's present trigger, enlarged where its ASR falls short."""
+        return self.sizes * (1 + 4 * (self.effort.asr - self.asr).clamp(min=0))
+
+    def keep(self, count: int) -> None:
+        """Drops all live tasks but the ``count`` with the smallest triggers."""
+        order = self.rank()[self.live].argsort(stable=True)[:count]
+        self.live = self.live[order.sort().values]
+
+    def run(self, steps: int, total: int, budget: Budget) -> bool:
+        """Takes ``steps`` of ``total`` steps; returns whether the budget lasted."""
+        for _ in range(steps):
+            if budget.expired:
+                return False
+            if not len(self.live):
+                break
+            self.step(self.space.lr * (1 - 0.8 * self.done / total))
+            self.done += 1
+            if self.done % CHECK_EVERY == 0:
+                self.live = self.live[self.stale[self.live] < self.effort.patience]
+        return True
+
+
+def search(
+    victim: Victim,
+    space: Space,
+    effort: Effort,
+    *,
+    targets: Tensor,
+    generator: torch.Generator,
+    sources: Tensor | None = None,
+    start: Sequence[Tensor] | None = None,
+    budget: Budget | None = None,
+    progress: Progress = silent,
+) -> Triggers:
+    """Searches the smallest trigger of each task.
+
+    Args:
+        victim: The model and the clean examples.
+        space: The family of changes.
+        effort: How much work to spend.
+        targets: Target class of each task [t].
+        generator: CPU generator of first parameters and batches.
+        sources: Source class of each task [t]; -1, or None for all, for triggers that work on every class.
+        start: First parameters; random ones without.
+        budget: Wall-clock limit.
+        progress: Told after each rung.
+    """
+    budget = budget or Budget()
+    sources = torch.full_like(targets, -1) if sources is None else sources
+    h, w = victim.search.images.shape[-2:]
+    parameters = space.start(len(targets), h, w, generator) if start is None else start
+    state = Search(victim, space, effort, targets, sources, parameters, generator)
+    rungs = effort.rungs(len(targets))
+    total, everyone = sum(steps for _, steps in rungs), state.live
+    complete = True
+    for number, (count, steps) in enumerate(rungs):
+        state.live = everyone
+        state.keep(count)
+        complete = complete and state.run(steps, total, budget)
+        progress((number + 1) / (len(rungs) + 1), f"{space.name}: {count} of {len(targets)}")
+        everyone = everyone[torch.isin(everyone, state.rank().argsort(stable=True)[: max(count, 1)])]
+    return _tuned(state, complete)
+
+
+@torch.no_grad()
+def _tuned(state: Search, complete: bool) -> Triggers:
+    """Scales each trigger to the least strength that reaches the ASR on examples that the search did not see."""
+    victim, space = state.victim, state.space
+    images = victim.tune.pixels(device=victim.device)[:64][None]
+    labels = victim.tune.labels[:64].to(victim.device)
+    sources, targets = state.sources[:, None], state.targets[:, None]
+    weights = torch.where(sources < 0, labels != targets, labels == sources).float()
+
+    def asr(strength: Tensor) -> Tensor:
+        rates = []
+        for t in range(len(strength)):
+            tensors = space.tensors([p[t : t + 1] for p in state.parameters], strength[t : t + 1])
+            used = weights[t] > 0
+            ahead = victim.lead(change(space.name, tensors, images[:, used])[0], state.targets[t].expand(int(used.sum())))
+            rates.append((ahead > 0).float().mean() if len(ahead) else torch.zeros((), device=victim.device))
+        return torch.stack(rates)
+
+    low = torch.zeros(len(state.targets), device=victim.device)
+    high = torch.full_like(low, 2.0)
+    reached = asr(high) >= state.effort.asr
+    for _ in range(5):
+        middle = (low + high) / 2
+        enough = asr(middle) >= state.effort.asr
+        low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
+    rates = asr(high)
+    tensors = space.tensors(state.parameters, high)
+    sizes = torch.stack([space.size({k: v[t : t + 1] for k, v in tensors.items()}, images)[0] for t in range(len(high))])
+    sizes = torch.where(reached, sizes, sizes * (1 + 4 * (state.effort.asr - rates).clamp(min=0)))
+    return Triggers(
+        space,
+        state.targets.cpu(),
+        state.sources.cpu(),
+        tensors,
+        sizes.cpu(),
+        rates.cpu(),
+        state.steps.cpu(),
+        complete,
+    )
