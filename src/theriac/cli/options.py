@@ -71,6 +71,15 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def printable(text: str) -> str:
+    r"""Returns text from a file that others made with everything replaced that could steer a terminal.
+
+    >>> printable("red \x1b[31m")
+    'red �[31m'
+    """
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
 def print_finding(finding: "Finding", run: Run) -> None:
     """Prints one finding: as JSON, or as a few lines for people."""
     if run.json:

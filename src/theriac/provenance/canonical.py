@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import rfc8785
 
-from theriac.errors import TheriacError
+from theriac.errors import UserError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
@@ -17,7 +17,7 @@ MAX_INTEGER = 2**53 - 1
 Document = dict[str, Any]
 
 
-class Invalid(TheriacError):
+class Invalid(UserError):
     """A credential that does not hold; the message says why."""
 
 

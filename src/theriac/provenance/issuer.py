@@ -92,10 +92,14 @@ class Issuer:
             document = self._issued_before(id, subject) or issue(kind, subject, self.key, id=id)
         except Invalid as error:
             raise UserError(str(error), do="correct the description") from None
-        if self.store is not None:
-            self.store.add([document])
+        self.adopt(document)
         self.credentials[id] = document
         return document
+
+    def adopt(self, document: Document) -> None:
+        """Adds a credential that somebody issued elsewhere to the store, so that claims about it find it."""
+        if self.store is not None:
+            self.store.add([document])
 
     def data(self, artifact: Artifact, *, weights: bool = False) -> Document:
         """Returns a credential about a data set or a model's weights."""

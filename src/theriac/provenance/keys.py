@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,8 +95,13 @@ def create(folder: Path, name: str, passphrase: str | None = None) -> SigningKey
     return key
 
 
-def load(folder: Path, name: str, passphrase: str | None = None) -> SigningKey:
-    """Opens the key ``name`` in ``folder``; the passphrase may also stand in ``$THERIAC_PASSPHRASE``.
+def load(folder: Path, name: str, *, ask: Callable[[], str] | None = None) -> SigningKey:
+    """Opens the key ``name`` in ``folder``.
+
+    Args:
+        folder: Where the keys are.
+        name: The key's name.
+        ask: Called for the passphrase of an encrypted key, unless ``$THERIAC_PASSPHRASE`` is set.
 
     Raises:
         UserError: If there is no such Ed25519 key, others can read it, or its passphrase is wrong or missing.
@@ -110,9 +116,11 @@ def load(folder: Path, name: str, passphrase: str | None = None) -> SigningKey:
         raise UserError("no such key", where=path, do=f"make one with: theriac keys new --name {name}") from None
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    secret = (passphrase or os.environ.get(PASSPHRASE)) if _is_encrypted(pem) else None
-    if _is_encrypted(pem) and not secret:
-        raise UserError("the key is encrypted", where=path, do=f"give its passphrase in {PASSPHRASE}")
+    secret = None
+    if _is_encrypted(pem):
+        secret = os.environ.get(PASSPHRASE) or (ask() if ask else None)
+        if not secret:
+            raise UserError("the key is encrypted", where=path, do=f"give its passphrase in {PASSPHRASE}")
     try:
         private = serialization.load_pem_private_key(pem, secret.encode() if secret else None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
