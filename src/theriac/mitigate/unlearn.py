@@ -55,9 +55,9 @@ class Unlearn:
     """
 
     steps: int = 120
-    lr: float = 0.01
+    lr: float = 0.006
     batch_size: int = 96
-    distillation: float = 1.0
+    distillation: float = 2.0
     held_out: float = 0.2
     max_drop: float = 0.02
     max_asr: float = 0.1
@@ -157,7 +157,6 @@ class _Repair:
         """Trains the student and returns the number of steps taken."""
         own = self.settings
         images, labels = self.train.pixels(device=self.device), self.train.labels.to(self.device)
-        answers = self._logits(self.original, images)
         optimiser = torch.optim.SGD(self.student.parameters(), own.lr, momentum=0.9, weight_decay=5e-4, nesterov=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, own.lr, total_steps=own.steps, pct_start=0.2)
         for step in range(own.steps):
@@ -169,11 +168,13 @@ class _Repair:
             self.student.train()
             index = torch.randint(len(images), (2 * own.batch_size,), generator=self.generator).to(self.device)
             plain, marked = torch.split(index, own.batch_size)
-            batch = torch.cat([self._augmented(images[plain]), self._triggered(images[marked])])
+            shown = self._augmented(images[plain])
+            answers = self._logits(self.original, shown)
+            batch = torch.cat([shown, self._triggered(images[marked])])
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 logits = self.student(batch.contiguous(memory_format=torch.channels_last)).float()
             known, unlearnt = torch.split(logits, own.batch_size)
-            towards = F.softmax(answers[plain] / 2, 1)
+            towards = F.softmax(answers / 2, 1)
             kept = 4 * F.kl_div(F.log_softmax(known / 2, 1), towards, reduction="batchmean")
             loss = F.cross_entropy(known, labels[plain]) + F.cross_entropy(unlearnt, labels[marked])
             optimiser.zero_grad()
@@ -252,6 +253,7 @@ class _Repair:
 
     def choose(self, before: Rates) -> tuple[Classifier, Rates]:
         """Returns the repaired model, softened towards the original as far as needed, or the original."""
+        self._settle()
         self._restore_gradients()
         self.student.train(self.original.training)
         repaired = {name: value.clone() for name, value in self.student.state_dict().items()}
@@ -270,6 +272,21 @@ class _Repair:
                     mine.requires_grad_(theirs.requires_grad)
                 return self.student, after
         return self.original, before
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Measures the batch normalisations' running statistics anew, on clean examples without triggers."""
+        norms = [m for m in self.student.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        kept = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average over batches
+        self.student.train()
+        for images, _ in self.train.batches(256, self.device) if norms else ():
+            if len(images) > 1:
+                self.student(images)
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
 
     def fresh_asr(self, model: Classifier) -> float:
         """Returns the best ASR on held-out examples of triggers newly searched for in ``model``, kept small."""
