@@ -150,6 +150,8 @@ class Snapshot:
     def _entries(self, query: Select[Any]) -> Iterator[Entry]:
         for row in self._connection.execute(query):
             try:
+                if not isinstance(row.document, bytes):
+                    raise Invalid("not bytes")
                 document = parse(row.document)
             except Invalid as error:
                 raise UserError(f"credential {row.digest} in the store is damaged: {error}") from None
