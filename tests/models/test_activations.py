@@ -73,7 +73,7 @@ def test_rows_of_any_shape(value, channels):
 
 def test_bad_layers_are_named():
     model = classifier(resnet14(10))
-    with pytest.raises(UserError, match="no layer 'net.layer9'"):
+    with pytest.raises(UserError, match=r"no layer 'net\.layer9'"):
         Activations(model, ["net.layer9"])
     with pytest.raises(UserError, match="no tensor"):
         rows_of(3)

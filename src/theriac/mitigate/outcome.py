@@ -87,9 +87,8 @@ def _judged(outcome: Outcome) -> tuple[float, str]:
         )
     drop = 100 * (before.accuracy - after.accuracy)
     words = f"ASR of the reconstructed trigger {before.asr:.1%} -> {after.asr:.1%}"
-    change = f"lost {drop:.1f}" if drop > 0 else f"gained {-drop:.1f}"
     left = max(after.asr - after.base_rate, 0.0)
-    return min(1.0, 0.05 + left), f"Repaired: {words}; clean accuracy {change} points."
+    return min(1.0, 0.05 + left), f"Repaired: {words}; clean accuracy {-drop:+.1f} points."
 
 
 def _evidence(outcome: Outcome) -> list[Evidence]:
