@@ -1,3 +1,4 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -203,14 +204,38 @@ def test_the_newest_of_an_issuers_versions_counts(store, issuer, described, key)
     assert data_poisoning(store, "urn:x:1").complete
 
 
+def _malformed(value):
+    """Yields a credentialSubject with each of its parts in turn replaced by what does not belong there."""
+    wrong = (None, 5, "x", [], {}, [5], {"id": 5, "hash": 5}, NOWHERE, [NOWHERE])
+    yield from wrong
+    if isinstance(value, dict):
+        for name in value:
+            yield from (value | {name: inner} for inner in _malformed(value[name]))
+    if isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from ([*value[:place], inner, *value[place + 1 :]] for inner in _malformed(item))
+
+
+def test_malformed_credentials_break_no_query(store, issuer, described, evidence):
+    claim = poison(issuer, described.data[0], evidence=[evidence])
+    issuer.check(described.weights, verdict="clean", examined="all", limits=["x"], evidence=[evidence])
+    for credential in list(issuer.credentials.values()):
+        subjects = list(_malformed(credential["credentialSubject"]))
+        store.add(credential | {name: subject} for subject in subjects for name in ("credentialSubject", "issuer"))
+        answer = data_poisoning(store, credential["id"])
+        json.dumps(answer.to_json(), allow_nan=False)
+        assert {found.id for found in answer.attestations if found.accepted} <= {claim["id"]}
+    answer = data_poisoning(store, described.id)
+    assert answer.poisoned
+    assert len(answer.attestations) > 100
+
+
 def test_unrelated_claims_stay_out(store, issuer, described):
     poison(issuer, issuer.data(artifact("somebody else's data")))
     assert data_poisoning(store, described.id).attestations == []
 
 
 def test_the_answer_as_json(store, issuer, described):
-    import json
-
     poison(issuer, described.data[0])
     answer = json.loads(json.dumps(data_poisoning(store, described.id).to_json(), allow_nan=False))
     assert answer["query"] == "data-poisoning"

@@ -43,6 +43,14 @@ def test_broken_credentials_are_kept_and_marked_and_junk_is_refused(store, key):
         assert [entry.valid for entry in view.with_ids([document["id"]])[document["id"]]].count(True) == 1
 
 
+def test_what_could_not_be_read_again_is_refused(store, key):
+    """Numbers may be longer in canonical form than in the file, and too large for careful readers."""
+    document = packs(key, 1)[0]
+    long = to_bytes(document)[:-3] + b',\n  "x": [' + b"1e15, " * 100_000 + b"0]\n}\n"
+    assert store.add([long, document | {"x": 1e20}, document | {"x": "x" * (1 << 20)}]).new == 0
+    assert contents(store.path) == {}
+
+
 def test_a_web_page_issuer_is_not_stored_as_valid(store, key):
     from theriac.provenance.proof import sign
 

@@ -89,7 +89,8 @@ def _table(title: str, claims: "list[Attestation]") -> "Table":
         table.add_column(column, overflow="fold")
     for claim in claims:
         said = [str(claim.details.get(name, "")) for name in ("type", "severity", "verdict", "description", "examined")]
-        said += [f"not looked at: {limit}" for limit in claim.details.get("limits", [])]
+        limits = claim.details.get("limits")
+        said += [f"not looked at: {limit}" for limit in limits] if isinstance(limits, list) else []
         cells = (
             f"{claim.component_kind} {claim.component_name}",
             "\n".join(filter(None, said)),

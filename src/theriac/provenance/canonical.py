@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -12,7 +11,7 @@ from theriac.errors import UserError
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
-MAX_INTEGER = 2**53 - 1
+MAX_NUMBER = 2**53 - 1
 
 Document = dict[str, Any]
 
@@ -26,7 +25,7 @@ def parse(data: bytes) -> Document:
 
     Raises:
         Invalid: If it is not one UTF-8 JSON object of at most 1 MiB and 64 levels, if a key occurs twice in an object,
-            or if a number is not finite or is an integer beyond 2^53 - 1: readers disagree about such files.
+            or if a number is beyond 2^53 - 1: readers disagree about such files.
     """
     if len(data) > MAX_BYTES:
         raise Invalid(f"larger than {MAX_BYTES} bytes")
@@ -77,7 +76,12 @@ def digest_of(value: Any) -> str:
     >>> digest_of({})
     'sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'
     """
-    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+    return digest_of_bytes(canonical(value))
+
+
+def digest_of_bytes(data: bytes) -> str:
+    """Returns ``"sha256:"`` and the SHA-256 of ``data``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def to_bytes(document: Document) -> bytes:
@@ -118,15 +122,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> Document:
 
 
 def _integer(text: str) -> int:
-    if len(text) > 17 or abs(int(text)) > MAX_INTEGER:
-        raise Invalid("an integer beyond 2^53 - 1")
+    if len(text) > 17 or abs(int(text)) > MAX_NUMBER:
+        raise Invalid("a number beyond 2^53 - 1")
     return int(text)
 
 
 def _real(text: str) -> float:
     value = float(text)
-    if not math.isfinite(value):
-        raise Invalid("a number beyond the range of a double")
+    if abs(value) > MAX_NUMBER:  # its canonical form may be such an integer
+        raise Invalid("a number beyond 2^53 - 1")
     return value
 
 

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from theriac.provenance.canonical import Invalid
 from theriac.provenance.credentials import check_time
-from theriac.provenance.store import Entry, Snapshot, StoredLink
+from theriac.provenance.kinds import links_of
+from theriac.provenance.snapshot import Entry, Snapshot, StoredLink
 
 SYSTEMS = frozenset({"ai-system Training", "ai-system Inferencing"})
 WEIGHTS = "data Weights"
@@ -128,7 +129,8 @@ def _configs_of_weights(view: Snapshot, level: dict[str, Node], at: datetime) ->
 
 def _check_origins(chain: Chain) -> None:
     """Notes the weights of which nothing says what they were trained on."""
-    explained = {node.entry.subject["data"]["id"] for node in chain.nodes.values() if node.role == "config"}
+    configs = [node.entry.subject for node in chain.nodes.values() if node.role == "config"]
+    explained = {target for config in configs for relation, target, _ in links_of(config) if relation == "data"}
     for node in chain.nodes.values():
         if node.role == WEIGHTS and node.entry.id not in explained:
             chain.gaps.append(f"nothing says what the weights {node.entry.id} were trained on")

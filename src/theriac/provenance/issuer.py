@@ -13,7 +13,8 @@ from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
 from theriac.provenance.credentials import check_time, issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
 from theriac.provenance.kinds import SCHEMA_ROOT, check_subject, kind_of, links_of
-from theriac.provenance.store import Entry, Store
+from theriac.provenance.snapshot import Entry
+from theriac.provenance.store import Store
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SCHEMA_ROOT)
 _PASSING = frozenset({"lastAccessed", "location"})

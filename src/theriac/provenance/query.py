@@ -12,7 +12,8 @@ from typing import Any
 from theriac.provenance.canonical import Document, Invalid
 from theriac.provenance.chain import Chain, Node, walk
 from theriac.provenance.credentials import check_time
-from theriac.provenance.store import Entry, Snapshot, Store, StoredLink
+from theriac.provenance.snapshot import Entry, Snapshot, StoredLink
+from theriac.provenance.store import Store
 
 _CLAIMS = {"poisoning-attestation": "poisoning", "poisoning-check-attestation": "check"}
 _SEVERITIES = ("high", "medium", "low")
