@@ -7,7 +7,11 @@ from cyclopts import App, Parameter
 
 from theriac.errors import ExitCode
 
-app = App(name="verify")
+app = App(
+    name="verify",
+    help_epilogue="Anybody can make a key and sign with it: a valid credential proves who says so only to those who "
+    "know the signer. Exit codes: 0 valid, 1 invalid.",
+)
 
 
 @app.default
@@ -19,9 +23,6 @@ def verify(
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Check that a credential was signed as it stands by the issuer that it names, and is not expired.
-
-    Anybody can make a key and sign with it: a valid credential proves who says so only to those who know the signer.
-    Exit codes: 0 valid, 1 invalid.
 
     Args:
         file: The credential, a JSON file.

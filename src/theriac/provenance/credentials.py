@@ -124,7 +124,7 @@ def open_envelope(document: Document) -> Envelope:
         raise Invalid(f"signed by {signer}, not by its issuer {issuer[:200]!r}")
     warnings = []
     if issuer != signer:
-        warnings.append(f"nothing ties the key {signer} to {issuer!r}: take it as signed by the key alone")
+        warnings.append(f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone")
     if kind is None:
         warnings.append("its schema is not known: what it says was not checked")
     if "credentialStatus" in document:
@@ -160,9 +160,7 @@ def verify(
         check_depth(document)
         digest = digest_of(document)
         if isinstance(credential, bytes) and not any_layout and not evenly_laid_out(credential, document):
-            raise Invalid(
-                "bytes outside the signed content were changed, or the file is laid out by hand (--any-layout)"
-            )
+            raise Invalid("a byte outside the signed content was changed, or the file is laid out by hand")
         envelope = open_envelope(document)
         check_time(document, at or datetime.now(UTC))
         if signer is not None and envelope.signer != signer:
@@ -206,9 +204,8 @@ def to_text(moment: datetime) -> str:
 def _validity(document: Document) -> tuple[datetime | None, datetime | None]:
     """Returns since when and until when both the claim and its proof hold."""
     proof = document.get("proof")
-    times = [(document, "validFrom", "validUntil")] + (
-        [(proof, "created", "expires")] if isinstance(proof, dict) else []
-    )
+    proof = proof if isinstance(proof, dict) else {}
+    times = ((document, "validFrom", "validUntil"), (proof, "created", "expires"))
     starts = [moment for holder, name, _ in times if (moment := _moment(holder, name))]
     ends = [moment for holder, _, name in times if (moment := _moment(holder, name))]
     return max(starts, default=None), min(ends, default=None)

@@ -177,18 +177,9 @@ class Issuer:
             return self.credentials.get(id)
         with self.store.snapshot() as view:
             candidates = view.with_ids([id]).get(id, [])
-        for entry in candidates:
-            if (
-                entry.valid
-                and entry.document["issuer"] == self.key.did
-                and links_of(entry.subject) == links_of(subject)
-            ):
-                try:
-                    check_time(entry.document, datetime.now(UTC))
-                except Invalid:
-                    continue
-                return entry.document
-        return None
+        ours = [entry for entry in candidates if entry.valid and entry.document["issuer"] == self.key.did]
+        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and _holds(entry)]
+        return same[0].document if same else None
 
 
 def write_credential(document: Document, folder: Path) -> Path:
