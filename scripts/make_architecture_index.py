@@ -1,7 +1,7 @@
 """Writes src/theriac/models/architectures.json: which tensors each known architecture has.
 
-Every torchvision classifier, every timm model and our own networks are built with two numbers of classes, without making
-their weights where possible. It takes about half an hour on one core: python scripts/make_architecture_index.py
+Every torchvision classifier, every timm model and our own networks are built with two numbers of classes, without
+making their weights where possible. It takes about half an hour on one core: python scripts/make_architecture_index.py
 """
 
 import json

@@ -8,7 +8,7 @@ import struct
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,14 +21,22 @@ Refusal = Callable[[bytes], str]
 
 # A state dict {"weight": tensor of four ones}: what all archives below hold, so that only the archive is wrong.
 PICKLE = (
-    b"\x80\x02}X\x06\x00\x00\x00weightctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+    b"\x80\x02}X\x06\x00\x00\x00weightctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storage"
+    b"ctorch\nFloatStorage\n"
     b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQK\x00(K\x04t(K\x01t\x89ccollections\nOrderedDict\n)RtRs."
 )
 ONES = struct.pack("<4f", 1, 1, 1, 1)
-MEMBERS = {"archive/data.pkl": PICKLE, "archive/byteorder": b"little", "archive/data/0": ONES, "archive/version": b"3\n"}
+MEMBERS = {
+    "archive/data.pkl": PICKLE,
+    "archive/byteorder": b"little",
+    "archive/data/0": ONES,
+    "archive/version": b"3\n",
+}
 
 
-def archive(extra: list[tuple[str | zipfile.ZipInfo, bytes]] = (), method: int = zipfile.ZIP_STORED, **changed: bytes) -> bytes:  # type: ignore[assignment]
+def archive(
+    extra: Sequence[tuple[str | zipfile.ZipInfo, bytes]] = (), method: int = zipfile.ZIP_STORED, **changed: bytes
+) -> bytes:
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of duplicate names
@@ -131,7 +139,9 @@ ARCHIVES: dict[str, bytes] = {
     "a promised descriptor that is missing": patched(
         patched(E0, local(E0, b"archive/data/0") + 6, b"\x08"), central(E0, b"archive/data/0") + 8, b"\x08"
     ),
-    "encrypted": patched(patched(E0, local(E0, b"archive/data/0") + 6, b"\x01"), central(E0, b"archive/data/0") + 8, b"\x01"),
+    "encrypted": patched(
+        patched(E0, local(E0, b"archive/data/0") + 6, b"\x01"), central(E0, b"archive/data/0") + 8, b"\x01"
+    ),
     "a size beyond the file": patched(E0, central(E0, b"archive/data/0") + 20, b"\xf0\xff\xff\x7f\xf0\xff\xff\x7f"),
     "a 64-bit size that is missing": patched(E0, central(E0, b"archive/data/0") + 20, b"\xff" * 8),
     "an offset beyond the file": patched(E0, central(E0, b"archive/data/0") + 42, b"\xf0\xff\xff\x7f"),

@@ -53,14 +53,20 @@ CALLS: dict[str, Callable[[Path], bytes]] = {
     "builtins.__import__": lambda m: call("builtins", "__import__", text("antigravity")),
     "subprocess.Popen": lambda m: call("subprocess", "Popen", b"]" + text("touch") + b"a" + text(str(m)) + b"a"),
     "multiprocessing.util.spawnv_passfds": lambda m: call(
-        "multiprocessing.util", "spawnv_passfds", b"C\x0a/bin/touch", b"]" + text("touch") + b"a" + text(str(m)) + b"a", b")"
+        "multiprocessing.util",
+        "spawnv_passfds",
+        b"C\x0a/bin/touch",
+        b"]" + text("touch") + b"a" + text(str(m)) + b"a",
+        b")",
     ),
     "torch.utils.collect_env.run": lambda m: call("torch.utils.collect_env", "run", touch(m)),
     "pkgutil.resolve_name": lambda m: call("pkgutil", "resolve_name", text("os:system")) + b"(" + touch(m) + b"tR",
     "importlib.import_module": lambda m: call("importlib", "import_module", text("os")),
     "runpy.run_path": lambda m: call("runpy", "run_path", text(str(m))),
     "operator.methodcaller": lambda m: call("operator", "methodcaller", text("system"), touch(m)),
-    "functools.partial of os.system": lambda m: call("functools", "partial", b"cos\nsystem\n") + b"(" + touch(m) + b"tR",
+    "functools.partial of os.system": lambda m: (
+        call("functools", "partial", b"cos\nsystem\n") + b"(" + touch(m) + b"tR"
+    ),
     "functools.reduce": lambda m: call("functools", "reduce", b"cos\nsystem\n", b"]" + touch(m) + b"a"),
     "pydoc.pipepager": lambda m: call("pydoc", "pipepager", text("x"), touch(m)),
     "timeit.timeit": lambda m: call("timeit", "timeit", python(m)),
@@ -105,10 +111,12 @@ CALLS: dict[str, Callable[[Path], bytes]] = {
 }
 MODERN: dict[str, Callable[[Path], bytes]] = {
     "STACK_GLOBAL": lambda m: short("posix") + short("system") + b"\x93(" + touch(m) + b"tR",
-    "STACK_GLOBAL from the memo": lambda m: b"]" + short("system") + b"\x94a" + short("posix") + b"\x94a"
-    b"h\x01h\x00\x93(" + touch(m) + b"tR",
-    "STACK_GLOBAL with a dotted name": lambda m: short("torch.nn.modules.module") + short("Module.register_buffer.__globals__")
-    + b"\x93",
+    "STACK_GLOBAL from the memo": lambda m: (
+        b"]" + short("system") + b"\x94a" + short("posix") + b"\x94ah\x01h\x00\x93(" + touch(m) + b"tR"
+    ),
+    "STACK_GLOBAL with a dotted name": lambda m: (
+        short("torch.nn.modules.module") + short("Module.register_buffer.__globals__") + b"\x93"
+    ),
     "STACK_GLOBAL with a computed name": lambda m: b"]" + short("system") + b"\x93(" + touch(m) + b"tR",
     "STACK_GLOBAL from a second name": lambda m: short("torch.nn.modules.linear") + short("os.system") + b"\x93",
     "NEWOBJ_EX": lambda m: STUB + b")}" + touch(m) + text("x") + b"s\x92",
@@ -181,7 +189,9 @@ def test_a_payload_inside_a_real_module_is_refused(marker: Path, refused: Refusa
     assert "system" in refused((tmp_path / "evil.pt").read_bytes())
 
 
-def test_nothing_is_imported(refused: Refusal, torch_zip: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_imported(
+    refused: Refusal, torch_zip: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "timm_evil"
     folder.mkdir()
     (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")

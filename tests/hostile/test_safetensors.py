@@ -48,13 +48,19 @@ FILES: dict[str, bytes] = {
     "header that is not UTF-8": file(b'{"\xff\xfe": 1}'),
     "header that nests a hundred thousand deep": file(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "header with NaN": file(b'{"weight":{"dtype":"F32","shape":[NaN],"data_offsets":[0,16]}}'),
-    "header with an endless number": file(b'{"weight":{"dtype":"F32","shape":[' + b"9" * 10_000 + b'],"data_offsets":[0,16]}}'),
+    "header with an endless number": file(
+        b'{"weight":{"dtype":"F32","shape":[' + b"9" * 10_000 + b'],"data_offsets":[0,16]}}'
+    ),
     "header with a name twice": file(
-        b'{"weight":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"weight":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
+        b'{"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},"w":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'
     ),
     "no tensors": file({"__metadata__": {"format": "pt"}}, b""),
-    "metadata that is a number": file({"__metadata__": 1, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}),
-    "metadata of numbers": file({"__metadata__": {"a": 1}, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}),
+    "metadata that is a number": file(
+        {"__metadata__": 1, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+    ),
+    "metadata of numbers": file(
+        {"__metadata__": {"a": 1}, "w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+    ),
     "overlapping tensors": two([0, 8], [4, 12]),
     "the same bytes twice": two([0, 8], [0, 8]),
     "a hole": two([0, 4], [8, 16]),
@@ -86,7 +92,9 @@ FILES: dict[str, bytes] = {
     "NaN": file({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, struct.pack("<f", float("nan"))),
     "infinity in half precision": file({"w": {"dtype": "F16", "shape": [1], "data_offsets": [0, 2]}}, b"\x00\x7c"),
     "NaN in bfloat16": file({"w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}, b"\xc0\x7f"),
-    "NaN in double precision": file({"w": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}, b"\0" * 6 + b"\xf8\x7f"),
+    "NaN in double precision": file(
+        {"w": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8]}}, b"\0" * 6 + b"\xf8\x7f"
+    ),
 }
 
 

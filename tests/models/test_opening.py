@@ -32,7 +32,9 @@ def equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 
 
 def test_our_own_files_come_back_bit_equal(small: nn.Module, tmp_path: Path) -> None:
-    made = Classifier(small, architecture="theriac:resnet14", classes=CLASSES, image_size=32, mean=(0.1, 0.2, 0.3)).eval()
+    made = Classifier(
+        small, architecture="theriac:resnet14", classes=CLASSES, image_size=32, mean=(0.1, 0.2, 0.3)
+    ).eval()
     save_model(made, tmp_path / "a.safetensors")
     save_model(made, tmp_path / "b.safetensors")
     opened = open_model(str(tmp_path / "a.safetensors"))
@@ -166,6 +168,16 @@ def test_an_exchanged_activation_is_not_passed_off(other: nn.Module, tmp_path: P
     net.features[0][2] = other
     torch.save(net, tmp_path / "model.pt")
     with pytest.raises(UserError, match=rf"features\.0\.2 is {type(other).__name__} in the file and ReLU6"):
+        open_model(str(tmp_path / "model.pt"))
+
+
+def test_another_number_of_heads_is_not_passed_off(tmp_path: Path) -> None:
+    import timm
+
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=3)
+    net.blocks[1].attn.num_heads = 6
+    torch.save(net, tmp_path / "model.pt")
+    with pytest.raises(UserError, match=r"blocks\.1\.attn\.num_heads is 6 in the file and 3"):
         open_model(str(tmp_path / "model.pt"))
 
 

@@ -1,7 +1,8 @@
 """Converting a pickle of torch to safetensors: what runs in the sandboxed child.
 
-Nothing here imports torch, numpy or anything that the file names: the standard library is enough, and starts quickly. The
-tensors' bytes go from the memory-mapped original straight to the output, so that memory does not grow with the model.
+Nothing here imports torch, numpy or anything that the file names: the standard library is enough, and starts quickly.
+The tensors' bytes go from the memory-mapped original straight to the output, so that memory does not grow with the
+model.
 """
 
 import itertools

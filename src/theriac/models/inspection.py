@@ -1,7 +1,7 @@
 """Looking into a model file without running anything in it.
 
-The file is copied to a private folder while its digest is taken, so that what was looked at is what is opened. What it is, is judged by
-its content, never by its suffix. Torch is not imported here.
+The file is copied to a private folder while its digest is taken, so that what was looked at is what is opened. What it
+is, is judged by its content, never by its suffix. Torch is not imported here.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from pydantic import Field
 
 from theriac.errors import Refused, UserError
 from theriac.files import fetch
@@ -63,14 +65,14 @@ class Inspection(Record):
     format: str = "unknown"
     sha256: str
     size: int
-    globals: list[str] = []
+    globals: list[str] = Field(default_factory=list)
     pickled_class: str | None = None
     tensors: int = 0
     tensor_bytes: int = 0
-    architectures: dict[str, int] = {}
-    metadata: dict[str, str] = {}
-    notes: list[str] = []
-    protections: dict[str, str] = {}
+    architectures: dict[str, int] = Field(default_factory=dict)
+    metadata: dict[str, str] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+    protections: dict[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ def _convert(original: Path, path: Path, facts: dict[str, Any]) -> dict[str, dic
         raise Refused(f"it cannot be read safely: {done.error}")
     report: dict[str, Any] = dict(done.value)
     facts |= {"pickled_class": report["pickled_class"], "notes": report["notes"]}
+    if absent := [name for name, text in done.protections.items() if text.startswith("absent")]:
+        facts["notes"].append(f"the pickle was read without these protections: {', '.join(absent)}")
     facts["globals"] = [_shown(name) for name in report["globals"]]
     if report["reason"] is not None:
         raise Refused(report["reason"])

@@ -16,12 +16,13 @@ _MAX_TEXT = 1 << 16
 _MAX_GLOBALS = 1000
 _MAX_PROBLEMS = 20
 
-_ALLOWED = frozenset(
-    "PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE "
-    "SHORT_BINBYTES BINBYTES EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT SETITEM "
-    "SETITEMS EMPTY_SET ADDITEMS FROZENSET BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE "
-    "BUILD NEWOBJ BINPERSID".split()
-)
+_ALLOWED = {
+    "PROTO", "FRAME", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1",
+    "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "SHORT_BINBYTES", "BINBYTES", "EMPTY_LIST", "APPEND",
+    "APPENDS", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_DICT", "SETITEM", "SETITEMS",
+    "EMPTY_SET", "ADDITEMS", "FROZENSET", "BINPUT", "LONG_BINPUT", "MEMOIZE", "BINGET", "LONG_BINGET", "GLOBAL",
+    "STACK_GLOBAL", "REDUCE", "BUILD", "NEWOBJ", "BINPERSID",
+}  # fmt: skip
 _TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE", "STRING", "BINSTRING", "SHORT_BINSTRING"}
 _PLAINS = {"NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "INT", "LONG", "FLOAT"}
 _TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
@@ -51,9 +52,9 @@ class Walk:
 
 
 def walk(data: bytes) -> Walk:
-    """Returns the globals and the problems of the pickle at the start of ``data``; it never raises and runs nothing.
+    r"""Returns the globals and the problems of the pickle at the start of ``data``; it never raises and runs nothing.
 
-    >>> walk(b"cos\\nsystem\\n(S'true'\\ntR.").globals
+    >>> walk(b"cos\nsystem\n(S'true'\\ntR.").globals
     {('os', 'system')}
     """
     machine = _Machine()

@@ -1,7 +1,7 @@
 """Recognising an architecture from the names and shapes of its tensors, whatever the width of its head.
 
-``architectures.json`` holds, for every architecture, digests of its tensor names and shapes and the axes that depend on the number
-of classes. ``scripts/make_architecture_index.py`` writes it. Torch is not imported here.
+``architectures.json`` holds, for every architecture, digests of its tensor names and shapes and the axes that depend on
+the number of classes. ``scripts/make_architecture_index.py`` writes it. Torch is not imported here.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def without_prefix(names: Mapping[str, Any]) -> str:
     'module.net.'
     """
     prefix = ""
-    while more := [p for p in PREFIXES if all(name.startswith(prefix + p) for name in names)]:
+    while names and (more := [p for p in PREFIXES if all(name.startswith(prefix + p) for name in names)]):
         prefix += more[0]
     return prefix
 

@@ -1,7 +1,8 @@
 """Small residual networks for images of 32 to 64 pixels.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (basic blocks). We deviate in width and depth: four stages
-of 16 to 128 channels, so that CIFAR-10 trains in minutes on two CPU cores. Module names follow torchvision's ResNet.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (basic blocks). We deviate in width and depth: four
+stages of 16 to 128 channels, so that CIFAR-10 trains in minutes on two CPU cores. Module names follow torchvision's
+ResNet.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ class BasicBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns features [n, o, h / stride, w / stride] of x [n, i, h, w]."""
         y = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
 
@@ -66,6 +68,7 @@ class ResNet(nn.Module):
         self.fc = nn.Linear(widths[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Returns logits [n, num_classes] of normalised images x [n, 3, h, w]."""
         x = F.relu(self.bn1(self.conv1(x)))
         for k in range(self.stages):
             x = getattr(self, f"layer{k + 1}")(x)

@@ -22,8 +22,8 @@ DTYPES = {
 def save_model(model: Classifier, path: Path) -> None:
     """Writes ``model`` to ``path``; :func:`theriac.models.opening.open_model` reads it back bit-equal.
 
-    The header's metadata hold the architecture, classes, image size and normalisation. The same model gives the same bytes.
-    The file is written whole or not at all; tied weights are written once per name.
+    The header's metadata hold the architecture, classes, image size and normalisation. The same model gives the same
+    bytes. The file is written whole or not at all; tied weights are written once per name.
 
     Raises:
         UserError: If ``path`` cannot be written, or a tensor has a type that the format does not hold.

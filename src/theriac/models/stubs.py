@@ -1,8 +1,9 @@
 """An unpickler that imports nothing: every name in the file becomes an inert stand-in, or the file is refused.
 
-Classes of known libraries become :class:`Stub`, which only keeps the state that it is given; a handful of functions that rebuild
-tensors become ours, which check bounds and only note where a tensor's bytes are. Every object that the pickle can get hold of refuses
-to have its attributes set, so that no later opcode can change what an earlier one was checked for.
+Classes of known libraries become :class:`Stub`, which only keeps the state that it is given; a handful of functions
+that rebuild tensors become ours, which check bounds and only note where a tensor's bytes are. Every object that the
+pickle can get hold of refuses to have its attributes set, so that no later opcode can change what an earlier one was
+checked for.
 """
 
 import io
@@ -23,12 +24,13 @@ _DTYPES = {
 }  # fmt: skip
 _STORAGES = {
     "BoolStorage": "BOOL", "ByteStorage": "U8", "CharStorage": "I8", "ShortStorage": "I16", "IntStorage": "I32",
-    "LongStorage": "I64", "HalfStorage": "F16", "BFloat16Storage": "BF16", "FloatStorage": "F32", "DoubleStorage": "F64",
+    "LongStorage": "I64", "HalfStorage": "F16", "BFloat16Storage": "BF16", "FloatStorage": "F32",
+    "DoubleStorage": "F64",
 }  # fmt: skip
 
 _TORCH_NN = re.compile(
-    r"torch\.nn\.(parameter|parallel\.(data_parallel|distributed)|modules\.(activation|adaptive|batchnorm|channelshuffle|"
-    r"container|conv|distance|dropout|flatten|fold|instancenorm|linear|loss|module|normalization|padding|pixelshuffle|"
+    r"torch\.nn\.(parameter|parallel\.(data_parallel|distributed)|modules\.(activation|adaptive|batchnorm|"
+    r"channelshuffle|container|conv|distance|dropout|flatten|fold|instancenorm|linear|loss|module|normalization|padding|pixelshuffle|"
     r"pooling|rnn|sparse|transformer|upsampling))"
 )
 _LIBRARIES = re.compile(
@@ -36,10 +38,11 @@ _LIBRARIES = re.compile(
     r"transformers\.(activations|configuration_utils|modeling_utils|pytorch_utils|generation))(\.[a-z_][a-z0-9_]*)*"
 )
 _CLASS_NAME = re.compile(r"_?[A-Z][A-Za-z0-9_]*")
-_FUNCTIONAL = frozenset(
-    "relu relu6 gelu silu mish elu selu celu leaky_relu hardswish hardsigmoid hardtanh sigmoid tanh softplus".split()
-)
-_FUNCTIONAL_MODULES = frozenset(("torch.nn.functional", "torch._C._nn", "timm.layers.activations"))
+_FUNCTIONAL = {
+    "relu", "relu6", "gelu", "silu", "mish", "elu", "selu", "celu", "leaky_relu", "hardswish", "hardsigmoid",
+    "hardtanh", "sigmoid", "tanh", "softplus",
+}  # fmt: skip
+_FUNCTIONAL_MODULES = {"torch.nn.functional", "torch._C._nn", "timm.layers.activations"}
 _ENUMERATIONS = {("timm.layers.format", "Format"), ("timm.models.layers.format", "Format")}
 _MAX_RANK = 16
 
@@ -54,7 +57,7 @@ class Inert:
 
 
 class Stub(Inert):
-    """Stands for an instance of a class that is never imported; ``state`` is what the instance's ``__dict__`` would be."""
+    """Stands for an instance of a class that is never imported; ``state`` would be the instance's ``__dict__``."""
 
     __slots__ = ("state",)
     full_name: ClassVar[str]
@@ -135,6 +138,7 @@ class Builder(Inert):
         self._function = function
 
     def __call__(self, *arguments: Any) -> Any:
+        """Returns what our function makes of the pickle's arguments."""
         return self._function(*arguments)
 
 
@@ -175,7 +179,7 @@ def _parameter(data: Any, requires_grad: Any = None, hooks: Any = None, state: A
 
 
 def _from_type(function: Any, kind: Any, arguments: Any, state: Any) -> TensorView:
-    """``torch._tensor._rebuild_from_type_v2``: a tensor or parameter that carries Python attributes, which are dropped."""
+    """``torch._tensor._rebuild_from_type_v2``: a tensor that carries Python attributes, which are dropped."""
     made = function(*arguments) if type(function) is Builder and type(arguments) is tuple else None
     if type(made) is not TensorView or not (isinstance(kind, type) and issubclass(kind, Stub)):
         raise Refused("a tensor is rebuilt by something else than torch's functions")

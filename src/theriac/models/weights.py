@@ -1,7 +1,8 @@
 """Safetensors files: the header read with suspicion before any library sees the file, and a writer that streams.
 
-The format: 8 bytes of little-endian header length, a JSON object ``name -> {dtype, shape, data_offsets}``, then the tensors' bytes.
-Only the standard library and numpy are used here, so that looking into a file does not cost the import of torch.
+The format: 8 bytes of little-endian header length, a JSON object ``name -> {dtype, shape, data_offsets}``, then the
+tensors' bytes. Only the standard library and numpy are used here, so that looking into a file does not cost the import
+of torch.
 """
 
 import json
@@ -18,7 +19,7 @@ ITEM_SIZES = {
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
 
-_MAX_HEADER = 32 << 20
+_MAX_HEADER = 8 << 20
 _MAX_METADATA = 4 << 20
 _MAX_TENSORS = 100_000
 _MAX_NAME = 1024

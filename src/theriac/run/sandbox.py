@@ -1,7 +1,8 @@
 """Running one function of ours, on data that nobody trusts, in a child process that can do nothing else.
 
-The child starts from a clean interpreter (nothing of the parent's memory is in it), imports the function's module, gives up its
-rights (:mod:`theriac.run.confine`) and only then looks at the data, through file descriptors that the parent opened for it.
+The child starts from a clean interpreter (nothing of the parent's memory is in it), imports the function's module,
+gives up its rights (:mod:`theriac.run.confine`) and only then looks at the data, through file descriptors that the
+parent opened for it.
 """
 
 import json
@@ -19,7 +20,7 @@ from typing import IO
 from pydantic import JsonValue
 
 import theriac
-from theriac.errors import TheriacError
+from theriac.errors import UserError
 
 _MAX_REPLY = 64 << 20
 _START = (
@@ -59,10 +60,6 @@ class Outcome:
     protections: dict[str, str]
 
 
-class SandboxError(TheriacError):
-    """The child could not be started at all."""
-
-
 def run_sandboxed(
     target: str, arguments: Mapping[str, JsonValue], *, descriptors: Sequence[int] = (), limits: Limits
 ) -> Outcome:
@@ -75,10 +72,11 @@ def run_sandboxed(
         limits: What the child may use.
 
     Returns:
-        The function's JSON value or the reason of its failure. The child's death, for whatever cause, is a failure, not an error.
+        The function's JSON value or the reason of its failure. The child's death, for whatever cause, is such a
+        failure, not an exception.
 
     Raises:
-        SandboxError: If no child process can be started.
+        UserError: If no child process can be started.
     """
     module, _, function = target.partition(":")
     confined = {key: value for key, value in asdict(limits).items() if key != "seconds"}
@@ -104,7 +102,7 @@ def run_sandboxed(
                 start_new_session=True,
             )
         except OSError as error:
-            raise SandboxError(f"cannot start a sandboxed process: {error}") from None
+            raise UserError(f"cannot start a sandboxed process: {error}", do="free some memory") from None
         return _outcome(_ended(child, limits.seconds), child, reply, limits)
 
 
