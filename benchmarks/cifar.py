@@ -118,7 +118,7 @@ def make(case: Case, data: Path, work: Path, epochs: int, seed: int) -> Training
                 theriac("poison", "images", source, destination, *how)
     record = work / f"{case.name}.json"
     if not record.exists():
-        how = ("--epochs", str(epochs), "--flip", "--seed", str(seed))
+        how = ("--epochs", str(epochs), "--seed", str(seed))
         theriac("train", "classifier", training_data(case, data, work), "--test", test, "--out", out, *how)
     return TrainingRecord.model_validate_json(record.read_bytes())
 
@@ -155,7 +155,7 @@ def judge(case: Case, printed: dict[str, Any], held_out: ImageData, work: Path, 
     """Compares what an audit printed with the truth."""
     findings = {finding["subject"]["kind"]: finding for finding in printed["findings"]}
     suspected = evidence(findings["model"], "suspected_classes")
-    accuracy, attack = None, None
+    folder, accuracy, attack = work / f"{case.name}-audit", None, None
     if printed["repaired"] is not None and (poison := find_manifest(work / f"{case.name}-data")) is not None:
         repaired = open_model(printed["repaired"]).to(pick_device())
         accuracy, attack = measured(repaired, held_out), measure_attack(repaired, held_out, poison)
@@ -165,8 +165,8 @@ def judge(case: Case, printed: dict[str, Any], held_out: ImageData, work: Path, 
         target=suspected["target"] if suspected else None,
         data_verdict=findings["data"]["verdict"],
         input_verdict=findings["input"]["verdict"],
-        data_auroc=ranking(findings["data"], find_manifest(work / f"{case.name}-data")),
-        input_auroc=ranking(findings["input"], find_manifest(work / f"{case.name}-inputs")),
+        data_auroc=ranking(findings["data"], folder, find_manifest(work / f"{case.name}-data")),
+        input_auroc=ranking(findings["input"], folder, find_manifest(work / f"{case.name}-inputs")),
         estimated_rows=(evidence(findings["data"], "examples") or {}).get("estimated_poisoned", 0),
         accuracy=accuracy,
         attack=attack,
@@ -179,12 +179,12 @@ def evidence(finding: dict[str, Any], kind: str) -> dict[str, Any] | None:
     return next((piece for piece in finding["evidence"] if piece["kind"] == kind), None)
 
 
-def ranking(finding: dict[str, Any], truth: PoisonManifest | None) -> Area | None:
+def ranking(finding: dict[str, Any], folder: Path, truth: PoisonManifest | None) -> Area | None:
     """Returns the AUROC of a finding's scores for the rows that are truly poisoned, with its interval."""
     examples = evidence(finding, "examples")
     if truth is None or examples is None:
         return None
-    scores = pq.read_table(examples["scores_file"], columns=["row", "score"]).sort_by("row")["score"].to_numpy()
+    scores = pq.read_table(folder / examples["scores_file"]).sort_by("row")["score"].to_numpy()
     poisoned = {row.row for row in truth.rows}
     positives = [row in poisoned for row in range(len(scores))]
     area = metrics.auroc(scores, positives)
@@ -228,7 +228,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with train.parquet and test.parquet")
     parser.add_argument("--work", type=Path, default=Path("bench-cifar"), help="where models and audits are kept")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def main() -> None:
     job = Job(
         open_images(folder / "train.parquet"),
         folder / "model.safetensors",
-        Settings(architecture="theriac:resnet14_s2", epochs=24, batch_size=64, lr=0.05),
+        Settings(architecture="theriac:resnet14_s2", epochs=24, batch_size=64, lr=0.05, crop=4),
         seed,
         open_images(test),
         find_manifest(folder / "train.parquet"),

@@ -85,7 +85,10 @@ class RankedExamples(Record):
     examples: list[SuspiciousExample]
     estimated_poisoned: int
     total: int
-    scores_file: str | None = Field(default=None, description="Parquet file: row, score, suspected, reason")
+    scores_file: str | None = Field(
+        default=None,
+        description="Parquet file: row, label, score, suspected, reason; in an audit relative to its folder",
+    )
 
 
 class Histogram(Record):

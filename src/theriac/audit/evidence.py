@@ -53,7 +53,7 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
     }
     summaries = [
         CredentialSummary(
-            kind=kind_of(document),
+            kind=kind_of(document) or "credential",
             id=document["id"],
             issuer=document["issuer"],
             file=str(files[document["id"]].relative_to(out)),

@@ -108,6 +108,11 @@ class _Steps:
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
 
+    def scored(self, step: str, rows: ImageData, scan: DataScan) -> Finding:
+        """Writes the scores beside the findings; the finding names them relative to ``out``, which may be moved."""
+        name = f"findings/{step}.scores.parquet"
+        return write_scores(self.out / name, rows, scan, named=name)
+
     def run(self, step: str, method: Any, inputs: Sequence[str], work: Callable[[], Finding]) -> Finding:
         """Returns the finding of ``work``, or the one that an earlier run made from the same inputs."""
         key = key_of(__version__, step, method.name, method.version, asdict(method), list(inputs), self.seed)
@@ -179,7 +184,7 @@ def _data_step(
 ) -> Finding:
     def work() -> Finding:
         scan = method.scan(opened.model, training, budget=budget, generator=steps.generator(), progress=progress)
-        return _with_scores(scan, training, steps.out / "findings" / "data.scores.parquet")
+        return steps.scored("data", training, scan)
 
     return steps.run("data", method, [opened.model.sha256, training.sha256], work)
 
@@ -190,13 +195,9 @@ def _input_step(
     def work() -> Finding:
         fitted = method.fit(opened.model, clean)
         scan = fitted.scan(stream, budget=budget, generator=steps.generator(), progress=progress)
-        return _with_scores(scan, stream, steps.out / "findings" / "inputs.scores.parquet")
+        return steps.scored("inputs", stream, scan)
 
     return steps.run("inputs", method, [opened.model.sha256, clean.sha256, stream.sha256], work)
-
-
-def _with_scores(scan: DataScan, rows: ImageData, path: Path) -> Finding:
-    return write_scores(path, rows, scan)
 
 
 def _repair_step(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from theriac.errors import UserError
 from theriac.run.budget import Budget, parse_duration
 from theriac.run.device import pick_device
 from theriac.run.progress import Progress
@@ -35,6 +36,10 @@ class Run:
     device: str = "auto"
     budget: str | None = None
     json: Annotated[bool, Parameter(negative="")] = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**53:  # what JSON holds exactly, and torch takes
+            raise UserError(f"{self.seed} is not from 0 to 2^53 - 1", where="--seed")
 
     def limit(self) -> Budget:
         """Returns the budget, counting from now."""

@@ -51,9 +51,7 @@ def model(
     device = run.torch_device()
     classifier = open_model(path, architecture=architecture, classes=clean.classes).to(device)
     with run.progress("model") as progress:
-        finding = detector.scan(
-            classifier, clean, budget=run.limit(), generator=run.generator(), progress=progress
-        )
+        finding = detector.scan(classifier, clean, budget=run.limit(), generator=run.generator(), progress=progress)
     return _report(finding, out, run)
 
 
@@ -92,9 +90,7 @@ def data(
 
         classifier = open_model(model, classes=rows.classes).to(run.torch_device())
     with run.progress("data") as progress:
-        scan = detector.scan(
-            classifier, rows, budget=run.limit(), generator=run.generator(), progress=progress
-        )
+        scan = detector.scan(classifier, rows, budget=run.limit(), generator=run.generator(), progress=progress)
     return _report(_with_scores(scan, rows, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)
 
 

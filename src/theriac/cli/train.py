@@ -45,6 +45,8 @@ def classifier(
         image: Column of the pictures.
         label: Column of the labels.
     """
+    from accelerate import PartialState
+
     from theriac.data.poisoning import find_manifest
     from theriac.data.reading import open_images
     from theriac.training.classifier import Unfinished
@@ -60,6 +62,8 @@ def classifier(
     except Unfinished as unfinished:
         print(f"{unfinished}; give the same command again to go on", file=sys.stderr)
         return ExitCode.INCONCLUSIVE
+    if not PartialState().is_main_process:
+        return ExitCode.NOTHING
     if run.json:
         print_json(record.model_dump(mode="json"))
     else:

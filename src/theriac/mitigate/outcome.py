@@ -35,6 +35,7 @@ class Outcome:
         settings: The mitigation's hyper-parameters.
         changed: Whether another model is returned.
         seed: Of the generator.
+        started: Seconds of the budget that were spent before.
         before, after: Rates of the model that came in and of the one that is returned; None if nothing was tried.
         steps: Gradient steps taken.
         fresh_asr: ASR of small triggers newly searched for in the returned model.
@@ -46,6 +47,7 @@ class Outcome:
     settings: dict[str, Any]
     changed: bool
     seed: int
+    started: float = 0.0
     before: Rates | None = None
     after: Rates | None = None
     steps: int = 0
@@ -66,7 +68,7 @@ def report(outcome: Outcome, method: Any, budget: Budget) -> Finding:
         summary=summary,
         evidence=_evidence(outcome),
         not_checked=not_checked,
-        seconds=budget.spent(),
+        seconds=budget.spent() - outcome.started,
         peak_memory=peak_memory(),
         device=str(outcome.model.device),
         seed=outcome.seed,

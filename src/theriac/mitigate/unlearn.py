@@ -87,12 +87,12 @@ class Unlearn:
         if len(clean) < FEWEST or len(clean.classes) != len(model.classes):
             what = f"{len(clean)} examples of {len(clean.classes)} classes cannot repair {len(model.classes)} classes"
             raise UserError(what, where=clean.name, do=f"give at least {FEWEST} clean examples of the model's classes")
-        seed = generator.initial_seed()
+        seed, started = generator.initial_seed(), budget.spent()
         if finding is None:
             finding = _scan(model, clean, budget, generator, span(progress, 0, 0.5))
         triggers = _triggers(finding)
         if not triggers or (finding.verdict == "clean" and not self.force):
-            outcome = Outcome(model, clean, finding, settings_of(self), changed=False, seed=seed)
+            outcome = Outcome(model, clean, finding, settings_of(self), changed=False, seed=seed, started=started)
             return Mitigated(model, report(outcome, self, budget), changed=False)
         order = torch.randperm(len(clean), generator=generator)
         held = max(12, int(self.held_out * len(clean)))
@@ -107,6 +107,7 @@ class Unlearn:
             settings_of(self),
             repaired is not model,
             seed,
+            started,
             before,
             after,
             steps,

@@ -34,7 +34,7 @@ class Settings:
     batch_size: int = 128
     lr: float = 0.2
     weight_decay: float = 5e-4
-    crop: int = 4
+    crop: int = 2
     flip: bool = False
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ class Patch(Trigger):
     Args:
         size: Side of the square, in pixels.
         position: Corner, ``centre``, or ``random`` (a different place in each image).
-        margin: Distance from the border, in pixels.
+        margin: Distance from the border, in pixels; 1 as in the paper.
         pattern: ``checker`` (black and white, the paper's), ``white``, ``yellow`` or ``noise`` (drawn from ``seed``).
         seed: Seed of the noise, and of random places when no generator is given.
 
@@ -32,7 +32,7 @@ class Patch(Trigger):
         UserError: If a parameter is out of range, or the patch does not fit into the images.
 
     >>> Patch(size=2)(torch.zeros(1, 3, 4, 4))[0, 0].int().tolist()
-    [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
     """
 
     name: ClassVar[str] = "patch"
@@ -40,7 +40,7 @@ class Patch(Trigger):
 
     size: int = 3
     position: Position = "bottom-right"
-    margin: int = 0
+    margin: int = 1
     pattern: Pattern = "checker"
     seed: int = 0
 

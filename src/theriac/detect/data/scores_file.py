@@ -11,8 +11,10 @@ from theriac.files import replacing
 from theriac.finding import Finding, RankedExamples
 
 
-def write_scores(path: Path, data: ImageData, scan: DataScan) -> Finding:
+def write_scores(path: Path, data: ImageData, scan: DataScan, *, named: str | None = None) -> Finding:
     """Writes row, label, score, suspected and reason of every row of ``data``, and returns the finding that names it.
+
+    The finding calls the file ``named``, or by its path as given.
 
     Raises:
         UserError: If the file cannot be written; nothing is left behind then.
@@ -30,7 +32,7 @@ def write_scores(path: Path, data: ImageData, scan: DataScan) -> Finding:
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
     evidence = [
-        piece.model_copy(update={"scores_file": str(path)}) if isinstance(piece, RankedExamples) else piece
+        piece.model_copy(update={"scores_file": named or str(path)}) if isinstance(piece, RankedExamples) else piece
         for piece in scan.finding.evidence
     ]
     return scan.finding.model_copy(update={"evidence": evidence})
