@@ -11,8 +11,9 @@ import torch
 from theriac.detect import data as data_family
 from theriac.detect import inputs as input_family
 from theriac.detect import models as model_family
+from theriac.detect.inverted import InvertedTrigger, encode
 from theriac.errors import UserError
-from theriac.finding import json_schema
+from theriac.finding import Finding, Method, Subject, TriggerEvidence, json_schema
 from theriac.mitigate import METHODS as MITIGATIONS
 from theriac.registry import configured
 from theriac.run.budget import Budget
@@ -66,8 +67,27 @@ def digest(system):
 
 @pytest.fixture(scope="module")
 def known(poisoned_system):
-    """The finding that mitigations start from."""
-    return run("model", made("model", model_family.DEFAULT), poisoned_system, None)[0]
+    """A model detector's finding for mitigations to start from: a blurred cousin of the attacker's patch."""
+    mask = torch.zeros(1, 32, 32)
+    mask[:, 25:31, 25:31] = 0.6
+    pattern = torch.tensor([0.9, 0.8, 0.2])[:, None, None].expand(3, 32, 32)
+    trigger = InvertedTrigger("mask", poisoned_system.target, {"mask": mask, "pattern": pattern})
+    evidence = TriggerEvidence(
+        space="mask", target=trigger.target, asr=1, base_rate=0, size=22, unit="pixels", parameters=encode(trigger)
+    )
+    return Finding(
+        subject=Subject(kind="model", name="model", sha256="0" * 64),
+        method=Method(name="trigger-inversion", version="1"),
+        probability=0.98,
+        verdict="poisoned",
+        summary="A small patch leads to one class.",
+        evidence=[evidence],
+        not_checked=["other kinds of triggers"],
+        seconds=0,
+        peak_memory=0,
+        device="cpu",
+        seed=0,
+    )
 
 
 @pytest.mark.parametrize(("family", "name"), METHODS, ids=ids)

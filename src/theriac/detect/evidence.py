@@ -1,7 +1,12 @@
-"""Turning scores of rows into evidence that people can look at."""
+"""Turning scores of rows into evidence that people can look at.
+
+Numbers are rounded: the last digits of a float depend on where in memory the processor found its operands, and two runs
+with one seed must give the same finding.
+"""
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -38,7 +43,7 @@ def ranked(
         examples=[
             SuspiciousExample(
                 row=row,
-                score=float(scores.values[row]),
+                score=round(float(scores.values[row]), 3),
                 label=int(labels[row]),
                 label_name=classes[int(labels[row])],
                 reason=scores.reasons[row],
@@ -61,11 +66,12 @@ def histogram(
     """
     present = {name: values.double().cpu() for name, values in series.items() if len(values)}
     everything = torch.cat(list(present.values())) if present else torch.zeros(1, dtype=torch.float64)
-    low, high = float(everything.min()), float(everything.max())
-    edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64)
+    low, high = math.floor(1e3 * float(everything.min())) / 1e3, math.ceil(1e3 * float(everything.max())) / 1e3
+    edges = torch.linspace(low, high if high > low else low + 1, bins + 1, dtype=torch.float64).round(decimals=6)
     inner = edges[1:-1].contiguous()
     counts = {
         name: torch.bincount(torch.bucketize(values, inner, right=True), minlength=bins).tolist()
         for name, values in present.items()
     }
-    return Histogram(title=title, axis=axis, edges=edges.tolist(), series=counts, threshold=threshold)
+    shown = None if threshold is None else round(threshold, 4)
+    return Histogram(title=title, axis=axis, edges=edges.tolist(), series=counts, threshold=shown)

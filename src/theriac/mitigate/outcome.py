@@ -90,7 +90,7 @@ def _judged(outcome: Outcome) -> tuple[float, str]:
     drop = 100 * (before.accuracy - after.accuracy)
     words = f"ASR of the reconstructed trigger {before.asr:.1%} -> {after.asr:.1%}"
     left = max(after.asr - after.base_rate, 0.0)
-    return min(1.0, 0.05 + left), f"Repaired: {words}; clean accuracy {-drop:+.1f} points."
+    return round(min(1.0, 0.05 + left), 4), f"Repaired: {words}; clean accuracy {-drop:+.1f} points."
 
 
 def _evidence(outcome: Outcome) -> list[Evidence]:

@@ -81,7 +81,7 @@ class ActivationRanking:
         scores = _scores(data, splits, probabilities)
         skipped = self._not_checked(data, len(rows), splits)
         complete = len(rows) == len(data) and not any("budget" in line for line in skipped)
-        probability = max(probabilities.values(), default=0.5)
+        probability = round(max(probabilities.values(), default=0.5), 4)
         verdict = verdict_of(probability)
         finding = Finding(
             subject=Subject(kind="data", name=data.name, sha256=data.sha256),

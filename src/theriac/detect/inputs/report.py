@@ -45,7 +45,7 @@ def report(stream: Stream, *, method: Method, model: Classifier, axis: str, budg
     seen, total = len(stream.values), len(stream.inputs)
     suspected = stream.values > stream.threshold
     above = int(suspected.sum())
-    probability = probability_of_anomalies(above, seen, stream.rate, stream.calibration)
+    probability = round(probability_of_anomalies(above, seen, stream.rate, stream.calibration), 4)
     verdict = verdict_of(probability)
     not_checked = ["inputs whose activations resemble those of trusted ones"]
     if seen < total:
