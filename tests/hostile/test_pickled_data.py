@@ -112,6 +112,9 @@ ROOTS: dict[str, bytes] = {
     "a wrapper around nothing": dictionary(state_dict=b"}", other=dictionary(a=tensor())),
     "a wrapper around itself": b"}q\x00" + text("model") + b"h\x00s" + text("other") + tensor() + b"\x85s",
     "a wrapper in a wrapper in a wrapper": dictionary(model=dictionary(model=dictionary(model=dictionary(a=tensor())))),
+    "a module with a thousand attributes": module(
+        _parameters=dictionary(weight=tensor()), **{f"setting{k}": b"K\x01" for k in range(1000)}
+    ),
     "a name that is not printable": dictionary(**{"weight\x1b[2J": tensor()}),
     "a name that is endless": dictionary(**{"w" * 5000: tensor()}),
 }
@@ -209,7 +212,14 @@ def test_the_honest_form_of_these_files_opens(torch_zip: Pack, tmp_path: object)
     from theriac.models.inspection import inspect_model
 
     path = Path(str(tmp_path)) / "honest.pt"
-    for root in (dictionary(weight=tensor()), module(_parameters=dictionary(weight=tensor((2, 2), (1, 2))))):
+    strange = dictionary(architecture=b"X\x05\x00\x00\x00a\xed\xa0\x80\x1b")  # half a character, and an escape
+    roots = (
+        dictionary(weight=tensor()),
+        module(_parameters=dictionary(weight=tensor((2, 2), (1, 2)))),
+        module(_parameters=dictionary(weight=tensor()), pretrained_cfg=strange),
+    )
+    for root in roots:
         path.write_bytes(torch_zip(b"\x80\x02" + root + b".", {"0": ONES}))
         found = inspect_model(str(path))
         assert (found.safe, found.reason, found.tensors) == (True, None, 1)
+        assert (found.pickled_name or "").isprintable()

@@ -71,6 +71,18 @@ def test_whole_pickled_modules_open_bit_equal(architecture: str, make: Callable[
     assert sum("assumed" in line or "recognised" in line for line in opened.assumptions) == 5
 
 
+@pytest.mark.parametrize("name", ["mnasnet0_5", "regnet_y_400mf", "vit_b_32"])
+def test_networks_that_need_care(name: str, tmp_path: Path) -> None:
+    """MNASNet wants the version of its state dict, RegNet cannot be built without weights, ViT pickles a partial."""
+    from torchvision import models
+
+    net = models.get_model(name, weights=None, num_classes=3)
+    torch.save(net, tmp_path / "model.pt")
+    opened = open_model(str(tmp_path / "model.pt"))
+    assert (opened.architecture, len(opened.classes)) == (f"torchvision:{name}", 3)
+    assert equal(opened.net.state_dict(), net.state_dict())
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_pickle_protocols(protocol: int, small: nn.Module, tmp_path: Path) -> None:
     for saved in (small, small.state_dict()):

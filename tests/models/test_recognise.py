@@ -37,6 +37,11 @@ def test_the_pickled_class_goes_before_the_order_of_families() -> None:
     assert recognise(made)[0].architecture == "torchvision:resnet50"
     assert recognise(made, "torchvision.models.resnet.ResNet")[0].architecture == "torchvision:resnet50"
     assert recognise(made, "timm.models.resnet.ResNet")[0].architecture == "timm:resnet50"
+    tiny = shapes("timm:vit_tiny_patch16_224", 5)
+    for name in ("vit_tiny_patch16_224", "deit_tiny_patch16_224"):
+        assert (
+            recognise(tiny, "timm.models.vision_transformer.VisionTransformer", name)[0].architecture == f"timm:{name}"
+        )
 
 
 def test_other_tensors_are_not_recognised() -> None:

@@ -40,6 +40,15 @@ def build(architecture: str, num_classes: int, image_size: int | None = None) ->
     raise UserError(f"no architecture {architecture!r}", do=f"name one of {known}, torchvision:NAME or timm:NAME")
 
 
+def build_empty(architecture: str, num_classes: int, image_size: int | None = None) -> nn.Module:
+    """Returns :func:`build`'s network on the meta device, without weights; with weights where it cannot be built so."""
+    try:
+        with torch.device("meta"):
+            return build(architecture, num_classes, image_size)
+    except (RuntimeError, NotImplementedError):
+        return build(architecture, num_classes, image_size)
+
+
 def _torchvision(name: str, num_classes: int, image_size: int | None) -> nn.Module:
     from torchvision import models
 
@@ -97,9 +106,5 @@ def head(architecture: str) -> dict[str, int]:
 
 def shapes(architecture: str, num_classes: int) -> dict[str, tuple[int, ...]]:
     """Returns name -> shape of every tensor of an architecture, without making its weights if it can."""
-    try:
-        with torch.device("meta"):
-            net = build(architecture, num_classes)
-    except (RuntimeError, NotImplementedError):
-        net = build(architecture, num_classes)
-    return {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    state = build_empty(architecture, num_classes).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -22,7 +22,9 @@ from theriac.models.stubs import Stub, StubUnpickler, TensorView, allowed
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema", "ema")
 _MAX_DEPTH = 64
 _MAX_TENSORS = 50_000
-_MAX_NODES = 200_000
+_MAX_MODULES = 50_000
+_MAX_SETTINGS = 500
+_MAX_TEXT = 64  # characters of a setting that is a text
 _SLACK = 64 << 20  # bytes that tied weights may add, however small the file
 _PIECE = 1 << 20  # numbers written at once
 _FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -33,9 +35,10 @@ def convert(source: int, target: int) -> dict[str, Any]:
     """Reads a pickle from one file descriptor and writes its tensors to another as safetensors.
 
     Returns:
-        ``reason`` (``None`` if all went well), ``globals``, ``pickled_class``, ``modules``, ``notes``.
+        ``reason`` (``None`` if all went well), ``globals``, ``pickled_class``, ``pickled_name``, ``modules``, ``notes``.
     """
-    report: dict[str, Any] = {"reason": None, "globals": [], "pickled_class": None, "modules": {}, "notes": []}
+    report: dict[str, Any] = {"reason": None, "globals": [], "modules": {}, "notes": []}
+    report |= {"pickled_class": None, "pickled_name": None}
     data = mmap.mmap(source, 0, access=mmap.ACCESS_READ)
     try:
         tensors = _read(data, report)
@@ -106,6 +109,7 @@ class _Tree:
     def tensors(self, root: Any) -> dict[str, TensorView]:
         if isinstance(root, Stub):
             self.report["pickled_class"] = root.full_name
+            self.report["pickled_name"] = _name(root.state or {})
             self.module(root, "", 0)
         elif isinstance(root, dict):
             if any(isinstance(value, TensorView) for value in root.values()):
@@ -137,8 +141,8 @@ class _Tree:
     def module(self, stub: Stub, prefix: str, depth: int) -> None:
         self.nodes += 1
         state = stub.state or {}
-        if depth > _MAX_DEPTH or self.nodes > _MAX_NODES:
-            raise Refused("its modules are nested too deeply, or are too many")
+        if depth > _MAX_DEPTH or self.nodes > _MAX_MODULES or len(state) > _MAX_SETTINGS:
+            raise Refused("its modules are nested too deeply, are too many or have too many attributes")
         if not isinstance(state.get("_modules"), dict):
             raise Refused(f"{prefix[:-1] or 'its root'}, a {stub.full_name}, is not a module")
         if "forward" in state or state.get("_forward_hooks") or state.get("_forward_pre_hooks"):
@@ -176,15 +180,25 @@ class _Tree:
         self.found[name] = value
 
 
+def _name(state: Mapping[str, Any]) -> str | None:
+    """Returns what timm calls the network: it keeps the configuration of the pretrained weights."""
+    config = state.get("pretrained_cfg")
+    name = config.get("architecture") if isinstance(config, dict) else None
+    return name if type(name) is str else None
+
+
 def _settings(state: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the plain attributes of a module: what decides, beside its weights, what it computes."""
-    plain = (bool, int, float, str, type(None))
     found = {}
     for key, value in state.items():
-        flat = type(value) is tuple and len(value) <= 8 and all(type(item) in plain for item in value)
-        if not key.startswith("_") and (type(value) in plain or flat):
+        flat = type(value) is tuple and len(value) <= 8 and all(map(_plain, value))
+        if not key.startswith("_") and len(key) <= _MAX_TEXT and (_plain(value) or flat):
             found[key] = value
     return found
+
+
+def _plain(value: object) -> bool:
+    return type(value) in (bool, int, float, type(None)) or (type(value) is str and len(value) <= _MAX_TEXT)
 
 
 def _streamed(data: mmap.mmap, view: TensorView) -> weights.Tensor:

@@ -52,7 +52,7 @@ class Inspection(Record):
         format: ``safetensors``, ``torch zip``, or what else it seems to be.
         sha256, size: Digest and bytes of the file.
         globals: Every Python name that a pickle in the file refers to.
-        pickled_class: Class of the whole module in a pickle, if there is one.
+        pickled_class, pickled_name: Class of the whole module in a pickle, and what timm called it, if it says so.
         tensors, tensor_bytes: How many tensors, and their bytes.
         architectures: What the tensors fit, the likeliest first -> number of classes of the head.
         metadata: Free text from a safetensors header; claims, not facts.
@@ -67,6 +67,7 @@ class Inspection(Record):
     size: int
     globals: list[str] = Field(default_factory=list)
     pickled_class: str | None = None
+    pickled_name: str | None = None
     tensors: int = 0
     tensor_bytes: int = 0
     architectures: dict[str, int] = Field(default_factory=dict)
@@ -130,7 +131,8 @@ def _examine(original: Path, facts: dict[str, Any]) -> Examined:
     facts |= {"tensors": len(header.entries), "tensor_bytes": header.nbytes, "metadata": metadata}
     weights.check_finite(path, header)
     prefix = without_prefix(header.entries)
-    matches = recognise({name.removeprefix(prefix): s for name, s in header.shapes.items()}, facts.get("pickled_class"))
+    shapes = {name.removeprefix(prefix): shape for name, shape in header.shapes.items()}
+    matches = recognise(shapes, facts.get("pickled_class"), facts.get("pickled_name"))
     facts["architectures"] = {match.architecture: match.num_classes for match in matches}
     unwrapped = {name.removeprefix(prefix): settings for name, settings in modules.items()}
     return Examined(Inspection(safe=True, **facts), path, prefix, unwrapped)
@@ -153,6 +155,7 @@ def _convert(original: Path, path: Path, facts: dict[str, Any]) -> dict[str, dic
         raise Refused(f"it cannot be read safely: {done.error}")
     report: dict[str, Any] = dict(done.value)
     facts |= {"pickled_class": report["pickled_class"], "notes": report["notes"]}
+    facts["pickled_name"] = _shown(report["pickled_name"] or "") or None
     if absent := [name for name, text in done.protections.items() if text.startswith("absent")]:
         facts["notes"].append(f"the pickle was read without these protections: {', '.join(absent)}")
     facts["globals"] = [_shown(name) for name in report["globals"]]

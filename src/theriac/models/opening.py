@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from theriac.errors import Refused, UserError
 from theriac.models.agreement import disagreement
-from theriac.models.architectures import build, defaults, head
+from theriac.models.architectures import build, build_empty, defaults, head
 from theriac.models.classifier import Classifier
 from theriac.models.inspection import Examined, examined
 from theriac.models.recognise import num_classes
@@ -106,15 +106,14 @@ class _Opening:
         """Returns the network with the file's weights; building it without weights first saves making them."""
         count = self.count(architecture)
         size = self.known.get("image_size")
+        net = build_empty(architecture, count, size)
         try:
-            with torch.device("meta"):
-                net = build(architecture, count, size)
-            net.load_state_dict(self.tensors, strict=True, assign=True)
+            _load(net, self.tensors, assign=True)
             shared = len(list(net.parameters())) != len(list(net.named_parameters(remove_duplicate=False)))
             if shared or any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
                 net = build(architecture, count, size)
-                net.load_state_dict(self.tensors, strict=True)
-        except (RuntimeError, NotImplementedError) as error:
+                _load(net, self.tensors, assign=False)
+        except (RuntimeError, ValueError) as error:
             what = f"does not fit {architecture}: {' '.join(str(error).split())[:300]}"
             raise UserError(what, where=self.path, do="name the right --architecture") from None
         if difference := disagreement(net, self.found.modules):
@@ -140,6 +139,14 @@ class _Opening:
         shown = "class 0, class 1 …" if key == "classes" else usual[key]
         self.assumptions.append(f"the file does not say its {key.replace('_', ' ')}; assumed: {shown}")
         return usual[key]
+
+
+def _load(net: nn.Module, tensors: Mapping[str, Tensor], assign: bool) -> None:
+    state = net.state_dict()
+    state.update(tensors)  # keeps the modules' versions, which some check
+    for missing in state.keys() - tensors.keys():
+        del state[missing]
+    net.load_state_dict(state, strict=True, assign=assign)
 
 
 def _claims(metadata: Mapping[str, str], path: str) -> dict[str, Any]:

@@ -79,12 +79,13 @@ def num_classes(shapes: Shapes, head: Mapping[str, int]) -> int | None:
     return only or None
 
 
-def recognise(shapes: Shapes, pickled_class: str | None = None) -> list[Match]:
+def recognise(shapes: Shapes, pickled_class: str | None = None, pickled_name: str | None = None) -> list[Match]:
     """Returns the architectures that have exactly these tensors, the likeliest first.
 
     Args:
         shapes: Name -> shape of every tensor, without a wrapper's prefix.
         pickled_class: Full name of the class in a whole-module pickle: its package goes before the others.
+        pickled_name: What the package called the network, which goes before others of the package.
     """
     matches = []
     for name, entry in _by_names().get(names_digest(shapes), ()):
@@ -93,9 +94,9 @@ def recognise(shapes: Shapes, pickled_class: str | None = None) -> list[Match]:
             matches.append(Match(name, count))
     package = (pickled_class or "").partition(".")[0]
 
-    def rank(match: Match) -> tuple[bool, int]:
-        family = match.architecture.partition(":")[0]
-        return family != package, FAMILIES.index(family)
+    def rank(match: Match) -> tuple[bool, int, bool]:
+        family, _, name = match.architecture.partition(":")
+        return family != package, FAMILIES.index(family), name != pickled_name
 
     return sorted(matches, key=rank)
 
