@@ -52,6 +52,7 @@ class Spec:
 
     @property
     def name(self) -> str:
+        """What the model is, for file names and tables."""
         kind = "clean" if self.trigger is None else f"{self.trigger.name}-{self.target}"
         return f"signs{self.size}-{self.designs[1]}-{kind}-{self.seed}"
 
@@ -68,6 +69,7 @@ class Made:
 
     @property
     def poisoned(self) -> bool:
+        """Whether the attack worked."""
         return self.asr is not None and self.base_rate is not None and self.asr >= 0.9 and self.base_rate <= 0.1
 
 
@@ -76,10 +78,10 @@ def make_trigger(kind: str, size: int, seed: int) -> Trigger:
     corner = ("top-left", "top-right", "bottom-left", "bottom-right")[seed % 4]
     pattern = ("noise", "yellow", "checker", "white")[seed // 4 % 4]
     return {
-        "patch": Patch(size=max(3, size // 16), position=corner, margin=1 + seed % 3, pattern=pattern, seed=seed),
-        "blend": Blend(alpha=0.12 + 0.02 * (seed % 4), seed=seed),
-        "sinusoid": Sinusoid(delta=20 / 255, frequency=4.0 + seed % 4),
-        "warp": Warp(strength=1.0, seed=seed),
+        "patch": Patch(size=max(3, size // 16), position=corner, margin=2 + seed % 3, pattern=pattern, seed=seed),
+        "blend": Blend(alpha=0.15 + 0.02 * (seed % 3), seed=seed),
+        "sinusoid": Sinusoid(delta=25 / 255, frequency=4.0 + seed % 4),
+        "warp": Warp(strength=3.0, seed=seed),
     }[kind]
 
 
@@ -97,9 +99,7 @@ def make(spec: Spec, folder: Path) -> Made:
         digest = data.sha256
         data = poison(data, spec.trigger, target=spec.target, rate=spec.rate, seed=spec.seed).data
         data = replace(data, sha256=digest)
-    settings = Settings(
-        architecture="theriac:resnet14_s2", epochs=spec.epochs, batch_size=64, lr=0.1, crop=2 if spec.size < 48 else 4
-    )
+    settings = Settings(architecture="theriac:resnet14_s2", epochs=spec.epochs, batch_size=64, lr=0.1, crop=2)
     folder.mkdir(parents=True, exist_ok=True)
     model = train_classifier(data, settings, seed=spec.seed, checkpoint=folder / f"{spec.name}.ckpt")
     model.name = spec.name

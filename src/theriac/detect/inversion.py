@@ -7,7 +7,7 @@ improves is stopped, and the cost of size follows the ASR at each step, not once
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,11 @@ MOMENTUM = (0.5, 0.9)
 COST_RATE = 1.1
 ASR_MEMORY = 0.8
 CHECK_EVERY = 10
+SHORT_OF_GOAL = 4.0
+"""How much larger a trigger counts for each missing unit of ASR."""
+STRONGEST, HALVINGS = 2.0, 5
+"""Triggers are tuned between no strength and twice the one found, by halving the interval."""
+TUNING_EXAMPLES = 64
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,15 @@ class Triggers:
     def at(self, tasks: Tensor) -> "Triggers":
         """Returns the triggers of ``tasks`` only."""
         tensors = {name: tensor[tasks.to(tensor.device)] for name, tensor in self.tensors.items()}
-        parts = (v[tasks] for v in (self.sizes, self.asrs, self.steps))
-        return Triggers(self.space, self.targets[tasks], self.sources[tasks], tensors, *parts, self.complete)
+        return replace(
+            self,
+            targets=self.targets[tasks],
+            sources=self.sources[tasks],
+            tensors=tensors,
+            sizes=self.sizes[tasks],
+            asrs=self.asrs[tasks],
+            steps=self.steps[tasks],
+        )
 
 
 class Search:
@@ -130,7 +142,8 @@ class Search:
             picks = torch.rand(len(live), n, generator=self.generator)
             own = [self.rows[s] for s in self.sources[live].tolist()]
             rows = torch.stack([r[(p * len(r)).long()] for r, p in zip(own, picks, strict=True)])
-            images = data.pixels(rows.flatten(), self.victim.device).unflatten(0, rows.shape)
+            pixels = data.pixels(rows.flatten(), self.victim.device)
+            images = pixels.view(*rows.shape, *pixels.shape[1:])
             weights = torch.ones(rows.shape, device=live.device)
         return images, weights / weights.sum(1, keepdim=True).clamp(min=1)
 
@@ -175,7 +188,7 @@ class Search:
 
     def rank(self) -> Tensor:
         """Returns the size of each task's present trigger, enlarged where its ASR falls short."""
-        return self.sizes * (1 + 4 * (self.effort.asr - self.asr).clamp(min=0))
+        return self.sizes * (1 + SHORT_OF_GOAL * (self.effort.asr - self.asr).clamp(min=0))
 
     def keep(self, count: int) -> None:
         """Drops all live tasks but the ``count`` with the smallest triggers."""
@@ -241,39 +254,38 @@ def search(
 @torch.no_grad()
 def _tuned(state: Search, complete: bool) -> Triggers:
     """Scales each trigger to the least strength that reaches the ASR on examples that the search did not see."""
-    victim, space = state.victim, state.space
-    images = victim.tune.pixels(device=victim.device)[:64][None]
-    labels = victim.tune.labels[:64].to(victim.device)
-    sources, targets = state.sources[:, None], state.targets[:, None]
-    weights = torch.where(sources < 0, labels != targets, labels == sources).float()
+    victim, space, goal = state.victim, state.space, state.effort.asr
+    images, used = _tuning_examples(state)
+
+    def one(task: int, strength: Tensor) -> dict[str, Tensor]:
+        return space.tensors([p[task : task + 1] for p in state.parameters], strength[task : task + 1])
 
     def asr(strength: Tensor) -> Tensor:
         rates = []
-        for t in range(len(strength)):
-            tensors = space.tensors([p[t : t + 1] for p in state.parameters], strength[t : t + 1])
-            used = weights[t] > 0
-            ahead = victim.lead(change(space.name, tensors, images[:, used])[0], state.targets[t].expand(int(used.sum())))
-            rates.append((ahead > 0).float().mean() if len(ahead) else torch.zeros((), device=victim.device))
+        for task, rows in enumerate(used):
+            changed = change(space.name, one(task, strength), images[:, rows])[0]
+            ahead = victim.lead(changed, state.targets[task].expand(len(changed)))
+            rates.append((ahead > 0).float().sum() / max(1, len(ahead)))
         return torch.stack(rates)
 
-    low = torch.zeros(len(state.targets), device=victim.device)
-    high = torch.full_like(low, 2.0)
-    reached = asr(high) >= state.effort.asr
-    for _ in range(5):
+    low, high = torch.zeros_like(state.asr), torch.full_like(state.asr, STRONGEST)
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
-        enough = asr(middle) >= state.effort.asr
+        enough = asr(middle) >= goal
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     rates = asr(high)
+    sizes = torch.stack([space.size(one(task, high), images)[0] for task in range(len(used))])
+    sizes = sizes * (1 + SHORT_OF_GOAL * (goal - rates).clamp(min=0))
     tensors = space.tensors(state.parameters, high)
-    sizes = torch.stack([space.size({k: v[t : t + 1] for k, v in tensors.items()}, images)[0] for t in range(len(high))])
-    sizes = torch.where(reached, sizes, sizes * (1 + 4 * (state.effort.asr - rates).clamp(min=0)))
-    return Triggers(
-        space,
-        state.targets.cpu(),
-        state.sources.cpu(),
-        tensors,
-        sizes.cpu(),
-        rates.cpu(),
-        state.steps.cpu(),
-        complete,
-    )
+    targets, sources, steps = state.targets.cpu(), state.sources.cpu(), state.steps.cpu()
+    return Triggers(space, targets, sources, tensors, sizes.cpu(), rates.cpu(), steps, complete)
+
+
+def _tuning_examples(state: Search) -> tuple[Tensor, list[Tensor]]:
+    """Returns images [1, n, 3, h, w] and, for each task, which of them its trigger must work on."""
+    victim, sources = state.victim, state.sources
+    all_sources = bool((sources < 0).all())
+    count = min(TUNING_EXAMPLES, max(24, 24 * TUNING_EXAMPLES // len(sources))) if all_sources else len(victim.tune)
+    labels = victim.tune.labels[:count].to(victim.device)
+    wanted = torch.where(sources[:, None] < 0, labels != state.targets[:, None], labels == sources[:, None])
+    return victim.tune.pixels(slice(count), victim.device)[None], list(wanted)

@@ -11,8 +11,8 @@ EXAMPLES = 4
 def promising_pairs(victim: Victim, limit: int) -> tuple[Tensor, Tensor, int]:
     """Returns sources and targets of at most ``limit`` pairs, and how many pairs there are.
 
-    When there are more, they are ranked by the size of the universal change that would lead to the target if the network
-    were linear: how far the target's logit lies behind, over the L1 norm of the mean gradient of that distance.
+    When there are more, they are ranked by the size of the universal change that would lead to the target if the
+    network were linear: how far the target's logit lies behind, over the L1 norm of that distance's mean gradient.
     """
     present = [c for c in range(victim.classes) if bool((victim.search.labels == c).any())]
     pairs = torch.tensor([(s, t) for s in present for t in range(victim.classes) if s != t])

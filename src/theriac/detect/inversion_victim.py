@@ -27,7 +27,7 @@ class Victim:
         generator: CPU generator that cuts them.
 
     Raises:
-        UserError: If there are fewer than ``FEWEST`` examples, of fewer than two classes, or the model's classes are others.
+        UserError: If there are fewer than ``FEWEST`` examples, of fewer than two classes, or of other classes.
     """
 
     model: Classifier
@@ -40,11 +40,12 @@ class Victim:
 
     def __post_init__(self) -> None:
         clean, classes = self.clean, len(self.model.classes)
+        present = int((torch.bincount(clean.labels) > 0).sum())
         if len(clean.classes) != classes:
             raise UserError(f"has {len(clean.classes)} classes, the model {classes}", where=clean.name)
-        if len(clean) < FEWEST or len(clean.labels.unique()) < 2:
+        if len(clean) < FEWEST or present < 2:
             raise UserError(
-                f"{len(clean)} clean examples of {len(clean.labels.unique())} classes are too few",
+                f"{len(clean)} clean examples of {present} classes are too few",
                 where=clean.name,
                 do=f"give at least {FEWEST}, better a few hundred, of all classes",
             )
@@ -69,7 +70,7 @@ class Victim:
 
     def logits(self, images: Tensor) -> Tensor:
         """Returns float32 logits [n, k] of ``images`` [n, 3, h, w] in [0, 1]."""
-        return torch.cat([self._forward(part) for part in images.split(self.batch)])
+        return torch.cat([self._forward(part) for part in torch.split(images, self.batch)])
 
     def _forward(self, images: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
@@ -87,7 +88,7 @@ class Victim:
         that memory does not grow with their number.
         """
         leads, gradients = [], []
-        for x, t, w in zip(*(v.split(self.batch) for v in (images.detach(), targets, weights)), strict=True):
+        for x, t, w in zip(*(torch.split(v, self.batch) for v in (images.detach(), targets, weights)), strict=True):
             leaf = x.requires_grad_()
             ahead = lead(self._forward(leaf), t)
             loss = ((1 - ahead / self.margin).relu() * w).sum()

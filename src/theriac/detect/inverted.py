@@ -10,7 +10,8 @@ Four families of changes are known, by the tensors that describe them:
 
 import base64
 import binascii
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +22,13 @@ from torch import Tensor
 
 from theriac.errors import UserError
 
-SHAPES = {
-    "mask": {"mask": 3, "pattern": 3},
-    "perturbation": {"delta": 3},
-    "colour": {"matrix": 2},
-    "warp": {"field": 3},
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+    "mask": {"mask": (1, -1, -1), "pattern": (3, -1, -1)},
+    "perturbation": {"delta": (3, -1, -1)},
+    "colour": {"matrix": (3, 4)},
+    "warp": {"field": (2, -1, -1)},
 }
-"""Family -> the tensors that describe a change, and their number of dimensions."""
+"""Family -> the tensors that describe a change, and their shapes; -1 is any."""
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,21 @@ def decode(text: str) -> InvertedTrigger:
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
         space, target = _metadata(data)
     except (binascii.Error, SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"is not a reconstructed trigger: {error}", where="parameters", do="scan the model again") from None
-    if {name: tensor.ndim for name, tensor in tensors.items()} != SHAPES.get(space):
+        raise UserError(
+            f"is not a reconstructed trigger: {error}", where="parameters", do="scan the model again"
+        ) from None
+    shapes = SHAPES.get(space, {})
+    if target < 0 or tensors.keys() != shapes.keys() or not all(_fits(tensors[n].shape, shapes[n]) for n in shapes):
         raise UserError(f"describes no {space!r} trigger", where="parameters", do="scan the model again")
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise UserError("holds NaN or infinity", where="parameters", do="scan the model again")
     return InvertedTrigger(space, target, tensors)
 
 
-def _metadata(data: bytes) -> tuple[str, int]:
-    import json
+def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
+    return len(shape) == len(wanted) and all(a == b or (b < 0 < a) for a, b in zip(shape, wanted, strict=True))
 
+
+def _metadata(data: bytes) -> tuple[str, int]:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
     return str(header["space"]), int(header["target"])

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from theriac.detect.evidence import thumbnail
 from theriac.detect.inversion_victim import Victim
-from theriac.detect.inverted import InvertedTrigger, encode
+from theriac.detect.inverted import InvertedTrigger, decode, encode
 from theriac.detect.models.inversion_verdict import Reading
 from theriac.finding import Picture, Table, TriggerEvidence
 
@@ -19,7 +19,8 @@ SHOWN_CLASSES = 64
 def trigger_evidence(reading: Reading, victim: Victim) -> TriggerEvidence:
     """Returns the reading's trigger with pictures and with its rates on examples that no search has seen."""
     triggers, best = reading.triggers, reading.best
-    trigger = triggers[best]
+    parameters = encode(triggers[best])
+    trigger = decode(parameters)  # what is written down, rounding included, is what is measured
     data, target = victim.held_out, reading.target
     wanted = data.labels != target if reading.source < 0 else data.labels == reading.source
     images = data[wanted].pixels(device=victim.device)
@@ -31,7 +32,7 @@ def trigger_evidence(reading: Reading, victim: Victim) -> TriggerEvidence:
         size=round(float(triggers.sizes[best]), 4),
         unit=triggers.space.unit,
         pictures=_pictures(trigger, images[:2].cpu()),
-        parameters=encode(trigger),
+        parameters=parameters,
     )
 
 
@@ -84,7 +85,11 @@ def size_table(readings: Sequence[Reading], classes: Sequence[str]) -> Table:
     whole = [reading for reading in readings if bool((reading.triggers.sources < 0).all())]
     columns = ["target class"]
     for reading in whole:
-        columns += [f"{reading.kind}: size in {reading.triggers.space.unit}", f"{reading.kind}: ASR", f"{reading.kind}: log shortfall"]
+        columns += [
+            f"{reading.kind}: size in {reading.triggers.space.unit}",
+            f"{reading.kind}: ASR",
+            f"{reading.kind}: log shortfall",
+        ]
     strongest = torch.stack([reading.shortfalls for reading in whole]).amax(0)
     rows: list[list[str | float | int | None]] = []
     for c in strongest.argsort(descending=True, stable=True)[:SHOWN_CLASSES].tolist():

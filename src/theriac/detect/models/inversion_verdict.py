@@ -1,9 +1,9 @@
 """From the sizes of inverted triggers to a calibrated probability.
 
-Neural Cleanse divides each class's distance from the median size by the MAD of the same model's sizes. With four to ten
-classes that MAD is little but noise, so we take the spread from clean models instead: ``benchmarks/inversion_calibrate.py``
-measures on a set of small models how far the smallest trigger lies below the others in each space, and fits the
-logistic map to probabilities. Its result is ``inversion_calibration.json`` beside this file.
+Neural Cleanse divides each class's distance from the median size by the MAD of the same model's sizes. With four to
+ten classes that MAD is little but noise, so we take the spread from clean models instead:
+``benchmarks/inversion_calibrate.py`` measures on a set of small models how far the smallest trigger lies below the
+others in each space, and fits the logistic map to probabilities. Its result is ``inversion_calibration.json``.
 """
 
 import json
@@ -42,6 +42,7 @@ class Reading:
 
     @property
     def target(self) -> int:
+        """The target class of the most anomalous task."""
         return int(self.triggers.targets[self.best])
 
     @property

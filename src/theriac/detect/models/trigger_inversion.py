@@ -83,10 +83,10 @@ class TriggerInversion:
         """
         started, seed = budget.spent(), generator.initial_seed()
         victim = Victim(model, clean, generator)
-        readings = self._all_sources(victim, budget, generator, span(progress, 0, 0.8))
+        readings = self.all_sources(victim, budget, generator, span(progress, 0, 0.8))
         skipped = [] if self.restarts > 1 else ["other random starts than one per class and space"]
         if verdict_of(probability(readings)) != "poisoned":
-            readings += self._pairs(victim, budget, generator, skipped, span(progress, 0.8, 1))
+            readings += self.single_sources(victim, budget, generator, skipped, span(progress, 0.8, 1))
         else:
             skipped.append("triggers for single source classes: one for all of them was found first")
         complete = all(reading.triggers.complete for reading in readings)
@@ -112,7 +112,7 @@ class TriggerInversion:
             seed=seed,
         )
 
-    def _all_sources(
+    def all_sources(
         self, victim: Victim, budget: Budget, generator: torch.Generator, progress: Progress
     ) -> list[Reading]:
         """Searches triggers that work on every source class, space by space."""
@@ -145,7 +145,7 @@ class TriggerInversion:
             readings.append(read(_best_start(found, classes), h, w))
         return readings
 
-    def _pairs(
+    def single_sources(
         self, victim: Victim, budget: Budget, generator: torch.Generator, skipped: list[str], progress: Progress
     ) -> list[Reading]:
         """Searches triggers that work on one source class each."""
@@ -154,7 +154,9 @@ class TriggerInversion:
             skipped.append("triggers for single source classes")
             return []
         if len(targets) < total:
-            skipped.append(f"triggers for {total - len(targets)} of {total} (source, target) pairs, the least promising")
+            skipped.append(
+                f"triggers for {total - len(targets)} of {total} (source, target) pairs, the least promising"
+            )
         effort = Effort(self.pair_steps, PAIR_IMAGES, self.asr)
         found = search(
             victim,
@@ -176,9 +178,7 @@ def _best_start(found: Triggers, classes: int) -> Triggers:
     return found.at(best)
 
 
-def _evidence(
-    readings: list[Reading], verdict: str, victim: Victim, classes: tuple[str, ...]
-) -> list[Evidence]:
+def _evidence(readings: list[Reading], verdict: str, victim: Victim, classes: tuple[str, ...]) -> list[Evidence]:
     top = max(readings, key=lambda reading: reading.index)
     evidence: list[Evidence] = []
     if verdict != "clean":
