@@ -148,6 +148,7 @@ CLAIMS: dict[str, dict[str, str]] = {
     "an image size that is a fraction": {"image_size": "32.5"},
     "a mean of two": {"mean": "[0, 0]"},
     "a mean of NaN": {"mean": "[NaN, 0, 0]"},
+    "a mean of endless digits": {"mean": f"[{'9' * 400}, 0, 0]"},
     "a deviation of zero": {"std": "[0, 1, 1]"},
     "a deviation of infinity": {"std": "[1e999, 1, 1]"},
 }

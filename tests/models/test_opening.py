@@ -209,6 +209,14 @@ def test_disagreements_are_clear_errors(small: nn.Module, tmp_path: Path) -> Non
         open_model(path + "x")
 
 
+def test_classes_in_another_order_are_not_mixed_up(small: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(Classifier(small, architecture="theriac:resnet14", classes=CLASSES, image_size=32), path)
+    with pytest.raises(UserError, match="in another order: stop, yield, größte"):
+        open_model(str(path), classes=sorted(CLASSES))
+    assert "not those in the file" in open_model(str(path), classes=("0", "1", "2")).assumptions[0]
+
+
 def test_nan_weights_are_refused(small: nn.Module, tmp_path: Path) -> None:
     state = {name: tensor.clone() for name, tensor in small.state_dict().items()}
     state["layer2.0.conv1.weight"][0, 0, 0, 0] = float("nan")

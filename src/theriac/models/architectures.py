@@ -1,5 +1,7 @@
 """Building networks by name."""
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -41,12 +43,15 @@ def build(architecture: str, num_classes: int, image_size: int | None = None) ->
 
 
 def build_empty(architecture: str, num_classes: int, image_size: int | None = None) -> nn.Module:
-    """Returns :func:`build`'s network on the meta device, without weights; with weights where it cannot be built so."""
+    """Returns :func:`build`'s network without weights: its parameters, and where possible its buffers, are meta."""
     try:
         with torch.device("meta"):
             return build(architecture, num_classes, image_size)
-    except (RuntimeError, NotImplementedError):
-        return build(architecture, num_classes, image_size)
+    except (RuntimeError, NotImplementedError):  # it computes with tensors while it is built, as RegNet does
+        from accelerate import init_empty_weights
+
+        with init_empty_weights(include_buffers=False):
+            return build(architecture, num_classes, image_size)
 
 
 def _torchvision(name: str, num_classes: int, image_size: int | None) -> nn.Module:
@@ -92,7 +97,8 @@ def defaults(architecture: str) -> dict[str, Any]:
     return usual
 
 
-def head(architecture: str) -> dict[str, int]:
+@cache
+def head(architecture: str) -> Mapping[str, int]:
     """Returns the tensors whose shape depends on the number of classes -> the axis that is the number of classes.
 
     Raises:

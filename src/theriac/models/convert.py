@@ -35,7 +35,8 @@ def convert(source: int, target: int) -> dict[str, Any]:
     """Reads a pickle from one file descriptor and writes its tensors to another as safetensors.
 
     Returns:
-        ``reason`` (``None`` if all went well), ``globals``, ``pickled_class``, ``pickled_name``, ``modules``, ``notes``.
+        ``reason`` (``None`` if all went well), ``globals``, ``pickled_class``, ``pickled_name``, ``modules`` and
+        ``notes``.
     """
     report: dict[str, Any] = {"reason": None, "globals": [], "modules": {}, "notes": []}
     report |= {"pickled_class": None, "pickled_name": None}

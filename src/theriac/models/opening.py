@@ -1,7 +1,6 @@
 """Opening a model file that nobody has to trust, as a classifier."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +58,8 @@ def open_model(
     claims = _claims(found.inspection.metadata, path)
     given = {"classes": classes, "image_size": image_size, "mean": mean, "std": std}
     opening = _Opening(path, found, tensors, claims | {key: value for key, value in given.items() if value is not None})
+    if "classes" in claims:
+        opening.check_order(claims["classes"])
     net, chosen = opening.network(architecture or claims.get("architecture"))
     usual = defaults(chosen) | {"classes": [f"class {k}" for k in range(opening.count(chosen))]}
     return Classifier(
@@ -132,6 +133,15 @@ class _Opening:
             raise UserError(f"the model tells {count} classes apart, but {len(named)} are named", where=self.path)
         return count
 
+    def check_order(self, claimed: Sequence[str]) -> None:
+        """Compares the classes that the caller names with those that the file claims."""
+        named = list(self.known["classes"])
+        if named != list(claimed) and sorted(named) == sorted(claimed):
+            what = f"has the given classes in another order: {', '.join(claimed)}"
+            raise UserError(what, where=self.path, do="give them in the order of the model's outputs")
+        if named != list(claimed):
+            self.assumptions.append("the classes have the given names, which are not those in the file")
+
     def settle(self, key: str, usual: Mapping[str, Any]) -> Any:
         """Returns the known value, else the usual one, which is noted as an assumption."""
         if key in self.known:
@@ -172,5 +182,5 @@ def _claims(metadata: Mapping[str, str], path: str) -> dict[str, Any]:
 
 
 def _three_numbers(value: Any) -> bool:
-    numbers = isinstance(value, list) and all(type(x) in (int, float) and math.isfinite(x) for x in value)
+    numbers = isinstance(value, list) and all(type(x) in (int, float) and -1e6 < x < 1e6 for x in value)
     return numbers and len(value) == 3
