@@ -121,6 +121,19 @@ def test_killed_and_started_again_it_ends_with_the_same_file(files: Path, tmp_pa
     assert killed.read_bytes() == whole.read_bytes()
 
 
+def test_two_processes_share_one_training(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model.safetensors"
+    start = tmp_path / "start.py"
+    start.write_text("from theriac.cli import main; main()")
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", str(start)]
+    command = ["train", "classifier", str(files / "train.parquet"), "--out", str(out), "--device", "cpu"]
+    test = ["--test", str(files / "test.parquet"), "--epochs", "4"]
+    done = subprocess.run([*launch, *command, *test, *QUICK], stdout=subprocess.PIPE, check=True, text=True)
+    assert json.loads(done.stdout)["sha256"] == sha256_file(out)
+    assert json.loads(done.stdout)["accuracy"]["value"] > 0.6
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors", "start.py"]
+
+
 def test_out_of_budget_is_said_and_the_command_goes_on(
     files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

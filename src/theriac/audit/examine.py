@@ -9,7 +9,7 @@ import torch
 
 from theriac import __version__
 from theriac.data.images import ImageData
-from theriac.detect import DataScan, ModelDetector
+from theriac.detect import DataDetector, DataScan, InputDetector, ModelDetector
 from theriac.detect.data import DEFAULT as DATA_METHOD
 from theriac.detect.data import METHODS as DATA_METHODS
 from theriac.detect.data.scores_file import write_scores
@@ -22,6 +22,7 @@ from theriac.files import sha256_file, write_text
 from theriac.finding import Finding
 from theriac.mitigate import DEFAULT as MITIGATION
 from theriac.mitigate import METHODS as MITIGATIONS
+from theriac.mitigate import Mitigation
 from theriac.models.classifier import Classifier
 from theriac.models.saving import save_model
 from theriac.registry import configured
@@ -40,10 +41,10 @@ class Plan:
         repair: Whether to repair a model that is found poisoned.
     """
 
-    model: Any = field(default_factory=lambda: configured(MODEL_METHODS[MODEL_METHOD]))
-    data: Any = field(default_factory=lambda: configured(DATA_METHODS[DATA_METHOD]))
-    inputs: Any = field(default_factory=lambda: configured(INPUT_METHODS[INPUT_METHOD]))
-    mitigation: Any = field(default_factory=lambda: configured(MITIGATIONS[MITIGATION]))
+    model: ModelDetector = field(default_factory=lambda: configured(MODEL_METHODS[MODEL_METHOD]))
+    data: DataDetector = field(default_factory=lambda: configured(DATA_METHODS[DATA_METHOD]))
+    inputs: InputDetector = field(default_factory=lambda: configured(INPUT_METHODS[INPUT_METHOD]))
+    mitigation: Mitigation = field(default_factory=lambda: configured(MITIGATIONS[MITIGATION]))
     repair: bool = True
 
 
@@ -95,15 +96,19 @@ def open_system(system: System, device: torch.device | str = "cpu") -> Opened:
                 where=part.name,
                 do="check that model and data belong together",
             )
+        if part is not None and part.classes != model.classes and set(part.classes) == set(model.classes):
+            raise UserError("has the model's classes in another order", where=part.name, do="number them alike")
     return Opened(system, model.to(device), clean, training, inputs)
 
 
 class _Steps:
     """Runs the steps of one audit, each once, even over several runs of the command."""
 
-    def __init__(self, out: Path, seed: int, progress: Progress) -> None:
+    def __init__(self, opened: Opened, out: Path, seed: int, progress: Progress) -> None:
         self.out, self.seed, self.progress = out, seed, progress
         self.journal = Journal(out / "journal.jsonl")
+        parts = ("model", "clean_examples", "training_data", "inputs")
+        self.context = [opened.system.model_dump(include=set(parts)), str(opened.model.device), __version__, seed]
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -113,18 +118,28 @@ class _Steps:
         name = f"findings/{step}.scores.parquet"
         return write_scores(self.out / name, rows, scan, named=name)
 
-    def run(self, step: str, method: Any, inputs: Sequence[str], work: Callable[[], Finding]) -> Finding:
-        """Returns the finding of ``work``, or the one that an earlier run made from the same inputs."""
-        key = key_of(__version__, step, method.name, method.version, asdict(method), list(inputs), self.seed)
+    def run(
+        self, step: str, method: Any, inputs: Sequence[str], work: Callable[[], Finding], writes: str | None = None
+    ) -> Finding:
+        """Returns the finding of ``work``, or the one that an earlier run made from the same inputs.
+
+        ``writes`` is a file that the work writes below ``out``: unless it is as it was, the work is done again.
+        """
+        key = key_of(self.context, step, method.name, method.version, asdict(method), list(inputs))
+        path = None if writes is None else self.out / writes
         known = self.journal.get(key)
-        if known is not None:
-            finding = Finding.model_validate(known)
+        if known is not None and known["file"] == _digest(path):
+            finding = Finding.model_validate(known["finding"])
         else:
             finding = work()
             if not any("budget" in line for line in finding.not_checked):
-                self.journal.put(key, step, finding.model_dump(mode="json"))
+                self.journal.put(key, step, {"finding": finding.model_dump(mode="json"), "file": _digest(path)})
         write_text(self.out / "findings" / f"{step}.json", finding.model_dump_json(indent=2))
         return finding
+
+
+def _digest(path: Path | None) -> str | None:
+    return sha256_file(path) if path is not None and path.exists() else None
 
 
 def examine(
@@ -134,7 +149,7 @@ def examine(
 
     A part that an earlier run of the same audit into ``out`` finished is taken from its journal.
     """
-    steps = _Steps(out, seed, progress)
+    steps = _Steps(opened, out, seed, progress)
     findings, missing = [], []
     examples = opened.clean or opened.training
     if examples is None:
@@ -180,24 +195,31 @@ def _model_step(
 
 
 def _data_step(
-    steps: _Steps, opened: Opened, training: ImageData, method: Any, budget: Budget, progress: Progress
+    steps: _Steps, opened: Opened, training: ImageData, method: DataDetector, budget: Budget, progress: Progress
 ) -> Finding:
     def work() -> Finding:
         scan = method.scan(opened.model, training, budget=budget, generator=steps.generator(), progress=progress)
         return steps.scored("data", training, scan)
 
-    return steps.run("data", method, [opened.model.sha256, training.sha256], work)
+    return steps.run("data", method, [opened.model.sha256, training.sha256], work, "findings/data.scores.parquet")
 
 
 def _input_step(
-    steps: _Steps, opened: Opened, clean: ImageData, stream: ImageData, method: Any, budget: Budget, progress: Progress
+    steps: _Steps,
+    opened: Opened,
+    clean: ImageData,
+    stream: ImageData,
+    method: InputDetector,
+    budget: Budget,
+    progress: Progress,
 ) -> Finding:
     def work() -> Finding:
         fitted = method.fit(opened.model, clean)
         scan = fitted.scan(stream, budget=budget, generator=steps.generator(), progress=progress)
         return steps.scored("inputs", stream, scan)
 
-    return steps.run("inputs", method, [opened.model.sha256, clean.sha256, stream.sha256], work)
+    digests = [opened.model.sha256, clean.sha256, stream.sha256]
+    return steps.run("inputs", method, digests, work, "findings/inputs.scores.parquet")
 
 
 def _repair_step(
@@ -205,7 +227,7 @@ def _repair_step(
     opened: Opened,
     clean: ImageData,
     finding: Finding,
-    method: Any,
+    method: Mitigation,
     budget: Budget,
     progress: Progress,
 ) -> tuple[Finding, Path | None]:
@@ -223,5 +245,5 @@ def _repair_step(
         return mitigated.finding.model_copy(update={"subject": subject})
 
     inputs = [opened.model.sha256, clean.sha256, key_of(finding.repeatable())]
-    repair = steps.run("repair", method, inputs, work)
+    repair = steps.run("repair", method, inputs, work, "repaired/model.safetensors")
     return repair, path if path.exists() and sha256_file(path) == repair.subject.sha256 else None

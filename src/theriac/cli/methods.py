@@ -48,11 +48,7 @@ def methods(name: str | None = None, *, run: Run = Run()) -> int:
 
 
 def _described(family: str, name: str, method: type[Any]) -> dict[str, Any]:
-    settings = {
-        f.name: repr(f.default if f.default is not MISSING else f.default_factory())  # type: ignore[misc]
-        for f in fields(method)
-        if f.init and (f.default is not MISSING or f.default_factory is not MISSING)
-    }
+    settings = {f.name: repr(f.default) for f in fields(method) if f.init and f.default is not MISSING}
     text = (method.__doc__ or "").strip()
     return {
         "family": family,

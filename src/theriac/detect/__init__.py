@@ -1,6 +1,7 @@
 """Detectors of poisoning: in models, in training data, in live inputs. One method is one file.
 
-A method sees the defender's view only: the model, clean examples, the data under suspicion. Higher scores are more suspicious.
+A method sees the defender's view only: the model, clean examples, the data under suspicion. Higher scores are more
+suspicious.
 """
 
 from collections.abc import Mapping
