@@ -125,10 +125,12 @@ def test_two_processes_share_one_training(files: Path, tmp_path: Path) -> None:
     out = tmp_path / "model.safetensors"
     start = tmp_path / "start.py"
     start.write_text("from theriac.cli import main; main()")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", str(start)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(start)]
     command = ["train", "classifier", str(files / "train.parquet"), "--out", str(out), "--device", "cpu"]
     test = ["--test", str(files / "test.parquet"), "--epochs", "4"]
-    done = subprocess.run([*launch, *command, *test, *QUICK], stdout=subprocess.PIPE, check=True, text=True)
+    done = subprocess.run(
+        [*launch, *command, *test, *QUICK], stdout=subprocess.PIPE, check=True, text=True, timeout=240
+    )
     assert json.loads(done.stdout)["sha256"] == sha256_file(out)
     assert json.loads(done.stdout)["accuracy"]["value"] > 0.6
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors", "start.py"]

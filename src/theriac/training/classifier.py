@@ -47,7 +47,8 @@ def train_classifier(
     """Trains a classifier on ``data`` from random weights.
 
     The same data, settings and seed give the same weights on the same machine, whether or not the training was
-    interrupted. Started by ``accelerate launch`` or ``torchrun``, it shares every batch among the processes.
+    interrupted. Started by ``accelerate launch`` or ``torchrun``, it shares every batch among the processes; batch
+    normalisation then sees each process's part alone.
 
     Args:
         data: Labelled images; other than square ones are resized to a square.

@@ -75,6 +75,7 @@ class Job:
             Unfinished: If the budget ran out; running the same job again goes on.
         """
         self._check()
+        state = PartialState(cpu=torch.device(device).type == "cpu")
         if (before := self._done_before()) is not None:
             model, seconds = open_model(str(self.out)).to(device), before.seconds
         else:
@@ -88,14 +89,16 @@ class Job:
                 progress=span(progress, 0, 0.98),
             )
             seconds = Checkpoint.load(self.checkpoint).seconds
-            if PartialState().is_main_process:
+        state.wait_for_everyone()
+        if state.is_main_process:
+            progress(0.98, "measuring")
+            if before is None:
                 save_model(model, self.out)
-        progress(0.98, "measuring")
-        record = self._measured(model, seconds)
-        if PartialState().is_main_process:
+            record = self._measured(model, seconds)
             write_text(self.record, record.model_dump_json(indent=2) + "\n")
             self.checkpoint.unlink(missing_ok=True)
-        return record
+        state.wait_for_everyone()
+        return TrainingRecord.model_validate_json(self.record.read_bytes())
 
     def _beside(self, suffix: str) -> Path:
         return self.out.with_name(f"{self.out.name.removesuffix('.safetensors')}.{suffix}")
