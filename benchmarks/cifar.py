@@ -156,7 +156,9 @@ def judge(case: Case, printed: dict[str, Any], held_out: ImageData, work: Path, 
     findings = {finding["subject"]["kind"]: finding for finding in printed["findings"]}
     suspected = evidence(findings["model"], "suspected_classes")
     folder, accuracy, attack = work / f"{case.name}-audit", None, None
-    if printed["repaired"] is not None and (poison := find_manifest(work / f"{case.name}-data")) is not None:
+    poison = find_manifest(work / f"{case.name}-data") if case.trigger else None
+    stream = find_manifest(work / f"{case.name}-inputs") if case.trigger else None
+    if printed["repaired"] is not None and poison is not None:
         repaired = open_model(printed["repaired"]).to(pick_device())
         accuracy, attack = measured(repaired, held_out), measure_attack(repaired, held_out, poison)
     return Audited(
@@ -165,8 +167,8 @@ def judge(case: Case, printed: dict[str, Any], held_out: ImageData, work: Path, 
         target=suspected["target"] if suspected else None,
         data_verdict=findings["data"]["verdict"],
         input_verdict=findings["input"]["verdict"],
-        data_auroc=ranking(findings["data"], folder, find_manifest(work / f"{case.name}-data")),
-        input_auroc=ranking(findings["input"], folder, find_manifest(work / f"{case.name}-inputs")),
+        data_auroc=ranking(findings["data"], folder, poison),
+        input_auroc=ranking(findings["input"], folder, stream),
         estimated_rows=(evidence(findings["data"], "examples") or {}).get("estimated_poisoned", 0),
         accuracy=accuracy,
         attack=attack,
@@ -198,30 +200,35 @@ def measured(model: Classifier, test: ImageData) -> Measure:
 
 
 def claims(case: Case, trained: TrainingRecord, before: Measure, audited: Audited) -> list[list[Any]]:
-    """Returns [system, claim, measured, bound, holds] of everything that must hold."""
-    found: list[tuple[str, float | str | None, str, bool]] = []
+    """Returns [system, claim, measured, 95 % interval, bound, holds] of everything that must hold."""
+    found: list[tuple[str, float | str | None, str | None, str, bool]] = []
 
     def at_least(what: str, measure: Measure | Area | None, bound: float) -> None:
-        value = None if measure is None else measure.value
-        found.append((what, value, f"at least {bound}", value is not None and value >= bound))
+        holds = measure is not None and measure.value >= bound
+        found.append((what, measure.value if measure else None, interval(measure), f"at least {bound}", holds))
 
-    def at_most(what: str, value: float | None, bound: float) -> None:
-        found.append((what, value, f"at most {bound}", value is not None and value <= bound))
+    def at_most(what: str, measure: Measure | None, bound: float) -> None:
+        holds = measure is not None and measure.value <= bound
+        found.append((what, measure.value if measure else None, interval(measure), f"at most {bound}", holds))
 
     at_least("clean accuracy", trained.accuracy, 0.80)
     if not case.trigger:
-        found.append(("verdict on the model", audited.verdict, "not poisoned", audited.verdict != "poisoned"))
+        found.append(("verdict on the model", audited.verdict, None, "not poisoned", audited.verdict != "poisoned"))
         return [[case.name, *line] for line in found]
     at_least("ASR", trained.attack.asr if trained.attack else None, 0.95)
-    found.append(("verdict on the model", audited.verdict, "poisoned", audited.verdict == "poisoned"))
-    found.append(("suspected target", audited.target, f"class {TARGET}", audited.target == TARGET))
+    found.append(("verdict on the model", audited.verdict, None, "poisoned", audited.verdict == "poisoned"))
+    found.append(("suspected target", audited.target, None, f"class {TARGET}", audited.target == TARGET))
     at_least("AUROC of the data ranking", audited.data_auroc, 0.99)
     at_least("AUROC of the input detector", audited.input_auroc, 0.95)
-    asr = audited.attack.asr if audited.attack else None
-    at_most("ASR after the repair", asr.value if asr else None, 0.05)
+    at_most("ASR after the repair", audited.attack.asr if audited.attack else None, 0.05)
     drop = None if audited.accuracy is None else round(before.value - audited.accuracy.value, 6)
-    at_most("clean accuracy that the repair cost", drop, 0.02)
+    found.append(("accuracy lost by the repair", drop, None, "at most 0.02", drop is not None and drop <= 0.02))
     return [[case.name, *line] for line in found]
+
+
+def interval(measure: Measure | Area | None) -> str | None:
+    """Returns the interval in words."""
+    return None if measure is None else f"{measure.low:.3f} to {measure.high:.3f}"
 
 
 def main() -> None:
@@ -246,7 +253,9 @@ def main() -> None:
             "accuracy_before_repair": before.model_dump(),
             "audit": audited.model_dump(mode="json"),
         }
-    shown = recording.table("What must hold", ["system", "figure", "measured", "bound", "holds"], lines)
+    shown = recording.table(
+        "What must hold", ["system", "figure", "measured", "95 % interval", "bound", "holds"], lines
+    )
     title = "CIFAR-10 end to end: poison, train, audit, repair"
     print(recording.write("cifar", title, seed=options.seed, tables=[shown], figures=figures))
 
