@@ -213,7 +213,9 @@ def claims(case: Case, trained: TrainingRecord, before: Measure, audited: Audite
 
     at_least("clean accuracy", trained.accuracy, 0.80)
     if not case.trigger:
-        found.append(("verdict on the model", audited.verdict, None, "not poisoned", audited.verdict != "poisoned"))
+        verdicts = {"model": audited.verdict, "data": audited.data_verdict, "inputs": audited.input_verdict}
+        for subject, verdict in verdicts.items():
+            found.append((f"verdict on the {subject}", verdict, None, "not poisoned", verdict != "poisoned"))
         return [[case.name, *line] for line in found]
     at_least("ASR", trained.attack.asr if trained.attack else None, 0.95)
     found.append(("verdict on the model", audited.verdict, None, "poisoned", audited.verdict == "poisoned"))
