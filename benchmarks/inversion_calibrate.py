@@ -28,10 +28,14 @@ from theriac.run.progress import silent
 SPREAD_FLOOR = 0.2
 RIDGE = 0.02
 KINDS = ("patch", "blend", "sinusoid", "warp")
-CLEAN = [Spec((400 + 26 * i, k), 32, None, 0, 1000 + 20 * i) for i, k in enumerate((4, 6, 8, 10, 5, 12, 7, 9))]
+SIZES = (32,) * 8 + (64,) * 4
+CLEAN = [
+    Spec((400 + 26 * i, k), size, None, 0, 1000 + 20 * i)
+    for i, (size, k) in enumerate(zip(SIZES, (4, 6, 8, 10, 5, 12, 7, 9, 4, 6, 8, 5), strict=True))
+]
 POISONED = [
-    Spec((400 + 17 * i, k), 32, make_trigger(KINDS[i % 4], 32, 31 + 5 * i), (3 * i + 1) % k, 2000 + 10 * i, rate=0.15)
-    for i, k in enumerate((6, 5, 8, 7, 9, 10, 6, 8))
+    Spec((400 + 17 * i, k), s, make_trigger(KINDS[i % 4], s, 31 + 5 * i), (3 * i + 1) % k, 2000 + 10 * i, rate=0.15)
+    for i, (s, k) in enumerate(zip(SIZES, (6, 5, 8, 7, 9, 10, 6, 8, 8, 6, 5, 7), strict=True))
 ]
 
 

@@ -78,7 +78,7 @@ def make_trigger(kind: str, size: int, seed: int) -> Trigger:
     corner = ("top-left", "top-right", "bottom-left", "bottom-right")[seed % 4]
     pattern = ("noise", "yellow", "checker", "white")[seed // 4 % 4]
     return {
-        "patch": Patch(size=max(3, size // 16), position=corner, margin=2 + seed % 3, pattern=pattern, seed=seed),
+        "patch": Patch(size=max(3, size // 10), position=corner, margin=2 + seed % 3, pattern=pattern, seed=seed),
         "blend": Blend(alpha=0.15 + 0.02 * (seed % 3), seed=seed),
         "sinusoid": Sinusoid(delta=25 / 255, frequency=4.0 + seed % 4),
         "warp": Warp(strength=3.0, seed=seed),

@@ -5,10 +5,9 @@
 The usual loop is Neural Cleanse's (Wang et al., S&P 2019): one class after another, a fixed number of Adam steps each,
 the cost of size moved by 1.5 whenever the ASR stayed above or below its goal for some steps. It gets the same frozen
 network, the same arithmetic, the same clean examples, and the fewest steps with which its trigger of the true target is
-as good as ours: ASR on held-out examples no lower than ours less a point, mask no larger than ours by more than 5 %. In
-practice nobody knows that number; users take more. Every class costs it the same, so it is timed on the true target and
-multiplied by the number of classes, unless ``--all-classes`` is given. Ours is timed whole: all classes, perturbations
-first, then masks.
+as good as ours: ASR on held-out examples at most two points lower, mask at most 10 % larger. In practice nobody knows
+that number; users take more. With ``--one-class`` the loop is timed on the true target and multiplied by the number of
+classes. Ours is timed whole: all classes, perturbations first, then masks.
 
 Seconds are of the process on a CPU, because other programs' load falls on both alike, and of the clock on a GPU.
 """
@@ -114,7 +113,7 @@ def compare(victim: Victim, target: int, seed: int, all_classes: bool) -> dict[s
 
     def as_good(mask: Tensor, pattern: Tensor) -> bool:
         their_asr, their_size = quality(victim, mask, pattern, target)
-        return their_asr >= asr - 0.01 and their_size <= size * 1.05
+        return their_asr >= asr - 0.02 and their_size <= size * 1.1
 
     their_seconds, steps, reached = usual(victim, target, seed, STEPS, as_good)
     if all_classes:
@@ -143,7 +142,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--all-classes", action="store_true", help="time the usual loop on every class")
+    parser.add_argument("--one-class", action="store_true", help="time the usual loop on one class only")
     arguments = parser.parse_args()
     device = pick_device(arguments.device)
     out = arguments.out or Path(__file__).parent / "results" / f"inversion_speed_{device.type}.json"
@@ -152,7 +151,7 @@ def main() -> None:
         made = make(spec, arguments.models)
         victim = Victim(made.model.to(device), made.clean, torch.Generator().manual_seed(arguments.seed))
         ours(victim, arguments.seed) if device.type == "cuda" else None  # the first run on a GPU also loads kernels
-        row = compare(victim, spec.target, arguments.seed, arguments.all_classes)
+        row = compare(victim, spec.target, arguments.seed, not arguments.one_class)
         rows.append({"model": spec.name, "accuracy": made.accuracy, "model_asr": made.asr} | row)
         print(json.dumps(rows[-1]), flush=True)
     result = {

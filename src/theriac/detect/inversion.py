@@ -2,8 +2,8 @@
 
 Wang et al., "Neural Cleanse", IEEE S&P 2019, searches one class after another with a fixed number of steps. Here all
 classes are one batch on shared images; successive halving (Jamieson & Talwalkar, "Non-stochastic Best Arm
-Identification", AISTATS 2016) spends the later steps on the classes with the smallest triggers, a class that no longer
-improves is stopped, and the cost of size follows the ASR at each step, not once in many epochs.
+Identification", AISTATS 2016) spends later steps, with more images each, on the classes with the smallest triggers, a
+class that no longer improves is stopped, and the cost of size follows the ASR at each step, not once in many epochs.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,11 @@ from theriac.run.budget import Budget
 from theriac.run.progress import Progress, silent
 
 MOMENTUM = (0.5, 0.9)
-COST_RATE = 1.1
+COST_RATE = 1.2
 ASR_MEMORY = 0.8
 CHECK_EVERY = 10
+TOO_LARGE = 3.0
+"""A task is dropped when its trigger is this many times larger than the smallest one."""
 SHORT_OF_GOAL = 4.0
 """How much larger a trigger counts for each missing unit of ASR."""
 STRONGEST, HALVINGS = 2.0, 5
@@ -35,14 +37,16 @@ class Effort:
 
     Args:
         steps: Steps of the classes that survive to the end.
-        images: Clean examples of each step, shared by all classes.
+        images: Clean examples of each step, shared by all classes, while all of them run.
+        most_images: Clean examples of each step when few classes are left.
         asr: The ASR that a trigger must reach.
         survivors: How many classes are never dropped.
         patience: A class stops after this many steps without a trigger 2 % smaller.
     """
 
     steps: int = 120
-    images: int = 12
+    images: int = 6
+    most_images: int = 16
     asr: float = 0.9
     survivors: int = 3
     patience: int = 40
@@ -102,7 +106,10 @@ class Triggers:
 
 
 class Search:
-    """The state of a search: everything that one optimisation step changes, for the tasks that still run."""
+    """The state of a search: everything that an optimisation step changes.
+
+    ``pool`` are the tasks that have not been dropped, ``live`` those of them that have not stopped early.
+    """
 
     def __init__(
         self,
@@ -126,14 +133,15 @@ class Search:
         self.best = torch.full((t,), torch.inf, device=device)
         self.stale = torch.zeros(t, device=device)
         self.steps = torch.zeros(t, dtype=torch.int64, device=device)
-        self.live = torch.arange(t, device=device)
+        self.pool = self.live = torch.arange(t, device=device)
         self.done = 0
+        self.images = effort.images
         labels = victim.search.labels
         self.rows = [torch.nonzero(labels == c)[:, 0] for c in range(victim.classes)]
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Returns a batch of images [t or 1, n, 3, h, w] and the weight of each in each task [t, n]."""
-        n, data, live = self.effort.images, self.victim.search, self.live
+        n, data, live = self.images, self.victim.search, self.live
         if bool((self.sources < 0).all()):
             rows = torch.randint(len(data), (n,), generator=self.generator)
             images = data.pixels(rows, self.victim.device)[None]
@@ -191,9 +199,16 @@ class Search:
         return self.sizes * (1 + SHORT_OF_GOAL * (self.effort.asr - self.asr).clamp(min=0))
 
     def keep(self, count: int) -> None:
-        """Drops all live tasks but the ``count`` with the smallest triggers."""
-        order = self.rank()[self.live].argsort(stable=True)[:count]
-        self.live = self.live[order.sort().values]
+        """Drops all tasks but the ``count`` with the smallest triggers, and the far too large ones among them.
+
+        Two are always kept, to compare; those that had stopped go on; and each gets more images in exchange.
+        """
+        ranks, order = self.rank()[self.pool].sort(stable=True)
+        if self.done:
+            count = min(count, max(2, int((ranks <= TOO_LARGE * ranks[0]).sum())))
+        self.pool = self.live = self.pool[order[:count].sort().values]
+        share = len(self.targets) / max(1, len(self.pool))
+        self.images = round(min(max(self.effort.most_images, self.effort.images), self.effort.images * share))
 
     def run(self, steps: int, total: int, budget: Budget) -> bool:
         """Takes ``steps`` of ``total`` steps; returns whether the budget lasted."""
@@ -240,14 +255,11 @@ def search(
     parameters = space.start(len(targets), h, w, generator) if start is None else start
     state = Search(victim, space, effort, targets, sources, parameters, generator)
     rungs = effort.rungs(len(targets))
-    total, everyone = sum(steps for _, steps in rungs), state.live
-    complete = True
+    total, complete = sum(steps for _, steps in rungs), True
     for number, (count, steps) in enumerate(rungs):
-        state.live = everyone
         state.keep(count)
         complete = complete and state.run(steps, total, budget)
         progress((number + 1) / (len(rungs) + 1), f"{space.name}: {count} of {len(targets)}")
-        everyone = everyone[torch.isin(everyone, state.rank().argsort(stable=True)[: max(count, 1)])]
     return _tuned(state, complete)
 
 

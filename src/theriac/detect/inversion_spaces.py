@@ -77,7 +77,7 @@ class Mask(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 0.02 * h * w
+        return 0.015 * h * w
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Perturbation(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 15.0
+        return 20.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Colour(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 30.0
+        return 25.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Warp(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 5.0
+        return 8.0
 
 
 def _scaled(tensor: Tensor, strength: Tensor | None) -> Tensor:

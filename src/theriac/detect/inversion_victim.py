@@ -13,7 +13,7 @@ from theriac.models.classifier import Classifier
 MARGIN = 0.2
 """The logit margin that a trigger must win by, as a share of the model's usual one on clean examples."""
 FEWEST = 24
-PIXELS = {"cpu": 2_000_000, "cuda": 24_000_000}
+PIXELS = {"cpu": 2_000_000, "cuda": 4_000_000}
 """How many pixels pass through the network at a time."""
 
 

@@ -36,7 +36,7 @@ class TriggerInversion:
     Args:
         spaces: Families to search: ``perturbation``, ``mask``, ``warp``, ``colour``.
         steps: Optimisation steps of the classes that come closest; others get fewer.
-        images: Clean examples of each step.
+        images: Clean examples of each step while all classes run; later ones get more.
         asr: ASR that a trigger must reach.
         restarts: Searches of each class from different random starts.
         pairs: At most so many (source, target) pairs are searched one by one when nothing else stands out; 0 for none.
@@ -52,7 +52,7 @@ class TriggerInversion:
 
     spaces: tuple[str, ...] = tuple(SPACES)
     steps: int = 120
-    images: int = 12
+    images: int = 6
     asr: float = 0.9
     restarts: int = 1
     pairs: int = 128
@@ -89,8 +89,8 @@ class TriggerInversion:
             readings += self.single_sources(victim, budget, generator, skipped, span(progress, 0.8, 1))
         else:
             skipped.append("triggers for single source classes: one for all of them was found first")
-        complete = all(reading.triggers.complete for reading in readings)
-        if not complete or len(readings) < len(self.spaces):
+        complete = all(reading.triggers.complete for reading in readings) and not budget.expired
+        if not complete:
             skipped.insert(0, f"all that was planned: the budget of {budget.seconds:g} s ran out")
         missing = [space for space in SPACES if space not in {reading.triggers.space.name for reading in readings}]
         skipped += [f"triggers in the space {space!r}" for space in missing]
@@ -103,7 +103,7 @@ class TriggerInversion:
             method=Method(name=self.name, version=self.version, settings=asdict(self) | {"spaces": list(self.spaces)}),
             probability=round(chance, 6),
             verdict="inconclusive" if verdict == "clean" and not complete else verdict,
-            summary=_summary(readings, verdict, model.classes),
+            summary=_summary(readings, verdict, model.classes, complete),
             evidence=_evidence(readings, verdict, victim, model.classes),
             not_checked=skipped,
             seconds=budget.spent() - started,
@@ -118,7 +118,7 @@ class TriggerInversion:
         """Searches triggers that work on every source class, space by space."""
         classes, (h, w) = victim.classes, victim.search.images.shape[-2:]
         targets = torch.arange(classes).repeat(self.restarts)
-        effort = Effort(self.steps, self.images, self.asr, survivors=3 * self.restarts)
+        effort = Effort(self.steps, self.images, asr=self.asr, survivors=3 * self.restarts)
         readings: list[Reading] = []
         delta: Tensor | None = None
         for number, name in enumerate(self.spaces):
@@ -157,7 +157,7 @@ class TriggerInversion:
             skipped.append(
                 f"triggers for {total - len(targets)} of {total} (source, target) pairs, the least promising"
             )
-        effort = Effort(self.pair_steps, PAIR_IMAGES, self.asr)
+        effort = Effort(self.pair_steps, PAIR_IMAGES, asr=self.asr)
         found = search(
             victim,
             SPACES["perturbation"],
@@ -207,10 +207,13 @@ def _reason(top: Reading) -> str:
     )
 
 
-def _summary(readings: list[Reading], verdict: str, classes: tuple[str, ...]) -> str:
+def _summary(readings: list[Reading], verdict: str, classes: tuple[str, ...], complete: bool) -> str:
     top = max(readings, key=lambda reading: reading.index)
     if verdict == "poisoned":
-        return f"One small change leads almost any image to {classes[top.target]!r}: {_reason(top)}."
+        which = "any image" if top.source < 0 else f"any image of {classes[top.source]!r}"
+        return f"One small change leads almost {which} to {classes[top.target]!r}: {_reason(top)}."
     if verdict == "inconclusive":
         return f"{classes[top.target]!r} is easier to reach than others, but not clearly so: {_reason(top)}."
+    if not complete:
+        return "Nothing was found so far, but the budget ran out before all classes were searched."
     return "No class is reached by a change that is unusually small compared with those for other classes."
