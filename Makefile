@@ -7,9 +7,11 @@ export OMP_NUM_THREADS ?= 1
 
 setup: .venv/.ready
 
-.venv/.ready: requirements.lock pyproject.toml
+$(BIN)/uv:
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
+
+.venv/.ready: $(BIN)/uv requirements.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -34,7 +36,7 @@ bench: setup
 docs: setup
 	$(BIN)/mkdocs build --strict
 
-lock: setup
+lock: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --output-file requirements.lock
 
