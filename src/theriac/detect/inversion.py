@@ -47,7 +47,7 @@ class Effort:
     steps: int = 120
     images: int = 6
     most_images: int = 16
-    asr: float = 0.9
+    asr: float = 0.95
     survivors: int = 3
     patience: int = 40
 
@@ -134,6 +134,7 @@ class Search:
         self.stale = torch.zeros(t, device=device)
         self.steps = torch.zeros(t, dtype=torch.int64, device=device)
         self.pool = self.live = torch.arange(t, device=device)
+        self.all_sources = bool((sources < 0).all())
         self.done = 0
         self.images = effort.images
         labels = victim.search.labels
@@ -142,7 +143,7 @@ class Search:
     def draw(self) -> tuple[Tensor, Tensor]:
         """Returns a batch of images [t or 1, n, 3, h, w] and the weight of each in each task [t, n]."""
         n, data, live = self.images, self.victim.search, self.live
-        if bool((self.sources < 0).all()):
+        if self.all_sources:
             rows = torch.randint(len(data), (n,), generator=self.generator)
             images = data.pixels(rows, self.victim.device)[None]
             weights = (data.labels[rows].to(live.device)[None] != self.targets[live, None]).float()
@@ -295,9 +296,9 @@ def _tuned(state: Search, complete: bool) -> Triggers:
 
 def _tuning_examples(state: Search) -> tuple[Tensor, list[Tensor]]:
     """Returns images [1, n, 3, h, w] and, for each task, which of them its trigger must work on."""
-    victim, sources = state.victim, state.sources
-    all_sources = bool((sources < 0).all())
-    count = min(TUNING_EXAMPLES, max(24, 24 * TUNING_EXAMPLES // len(sources))) if all_sources else len(victim.tune)
+    victim, sources, count = state.victim, state.sources, len(state.victim.tune)
+    if state.all_sources:
+        count = min(TUNING_EXAMPLES, max(24, 24 * TUNING_EXAMPLES // len(sources)))
     labels = victim.tune.labels[:count].to(victim.device)
     wanted = torch.where(sources[:, None] < 0, labels != state.targets[:, None], labels == sources[:, None])
     return victim.tune.pixels(slice(count), victim.device)[None], list(wanted)

@@ -102,7 +102,7 @@ class Perturbation(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 20.0
+        return 15.0
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Warp(Space):
 
     @override
     def ceiling(self, h: int, w: int) -> float:
-        return 8.0
+        return 12.0
 
 
 def _scaled(tensor: Tensor, strength: Tensor | None) -> Tensor:

@@ -107,7 +107,8 @@ def _fit(tensor: Tensor, h: int, w: int) -> Tensor:
 def encode(trigger: InvertedTrigger) -> str:
     """Returns ``trigger`` as base64 of a safetensors file (float16), for ``TriggerEvidence.parameters``."""
     tensors = {name: tensor.detach().cpu().half().contiguous() for name, tensor in trigger.tensors.items()}
-    metadata = {"space": trigger.space, "target": str(trigger.target)}
+    # One entry only: safetensors writes several in random order, and one seed must give the same bytes.
+    metadata = {"trigger": json.dumps({"space": trigger.space, "target": trigger.target})}
     return base64.b64encode(save(tensors, metadata=metadata)).decode()
 
 
@@ -125,7 +126,7 @@ def decode(text: str) -> InvertedTrigger:
         data = base64.b64decode(text, validate=True)
         tensors = {name: tensor.float() for name, tensor in load(data).items()}
         space, target = _metadata(data)
-    except (binascii.Error, SafetensorError, ValueError, KeyError) as error:
+    except (binascii.Error, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"is not a reconstructed trigger: {error}", where="parameters", do="scan the model again"
         ) from None
@@ -142,5 +143,6 @@ def _fits(shape: Sequence[int], wanted: Sequence[int]) -> bool:
 
 
 def _metadata(data: bytes) -> tuple[str, int]:
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-    return str(header["space"]), int(header["target"])
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    trigger = json.loads(header["__metadata__"]["trigger"])
+    return str(trigger["space"]), int(trigger["target"])

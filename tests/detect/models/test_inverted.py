@@ -18,6 +18,7 @@ EXAMPLES = {
 def test_round_trip(space: str) -> None:
     trigger = InvertedTrigger(space, 5, EXAMPLES[space])
     again = decode(encode(trigger))
+    assert len({encode(trigger) for _ in range(20)}) == 1
     assert (again.space, again.target) == (space, 5)
     images = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(trigger(images), again(images))

@@ -52,7 +52,7 @@ def _share(led: Tensor) -> float:
 def _exhibits(labels: Tensor, led: Tensor) -> Tensor:
     """Returns two rows to show: of different classes where there are, and such that the trigger works on them."""
     rows = led.cpu().nonzero().flatten()
-    first = [rows[labels[rows] == c][:1] for c in labels[rows].unique()]
+    first = [rows[labels[rows] == c][:1] for c in sorted(set(labels[rows].tolist()))]
     order = torch.cat([*first, rows, torch.arange(len(labels))]).tolist()
     return torch.tensor(list(dict.fromkeys(order))[:2], dtype=torch.int64)
 

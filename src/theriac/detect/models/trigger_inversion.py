@@ -53,7 +53,7 @@ class TriggerInversion:
     spaces: tuple[str, ...] = tuple(SPACES)
     steps: int = 120
     images: int = 6
-    asr: float = 0.9
+    asr: float = 0.95
     restarts: int = 1
     pairs: int = 128
     pair_steps: int = 60
