@@ -37,17 +37,20 @@ def pick_device(name: str = "auto") -> "torch.device":
 def threads() -> int:
     """Returns the number of torch threads that is fastest on this machine.
 
-    It is measured once and kept in the user's cache folder, so that runs on one machine stay comparable;
-    ``THERIAC_THREADS`` overrides it. On busy machines fewer threads are often many times faster.
+    It is at most half of the cores: threads that share a core with another program wait for each other by spinning,
+    which was seen to slow training down 20 times. It is measured once and kept in the user's cache folder, so that
+    runs on one machine stay comparable. ``THERIAC_THREADS`` overrides it.
     """
     if value := os.environ.get("THERIAC_THREADS"):
         if not value.isdigit() or int(value) < 1:
             raise UserError(f"{value!r} is not a number of threads", where="THERIAC_THREADS", do="use 1, 2, …")
         return int(value)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores < 4:
+        return 1
     store = cache_folder() / f"threads-{cores}.json"
     try:
-        return max(1, int(json.loads(store.read_text())["threads"]))
+        return min(max(1, int(json.loads(store.read_text())["threads"])), cores // 2)
     except (OSError, ValueError, KeyError, TypeError):
         pass
     best = _measure(cores)
@@ -65,7 +68,7 @@ def _measure(cores: int) -> int:
     layer = torch.nn.Conv2d(32, 32, 3, padding=1)
     x = torch.zeros(32, 32, 32, 32)
     before, seconds = torch.get_num_threads(), {}
-    for n in dict.fromkeys((1, max(1, cores // 2), cores)):
+    for n in sorted({1, cores // 4, cores // 2}):
         torch.set_num_threads(n)
         layer(x)
         runs = []
