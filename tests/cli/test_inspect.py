@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from theriac.cli import run
+from theriac.errors import UserError
 from theriac.models.architectures import build
 
 
@@ -56,3 +57,8 @@ def test_torch_is_not_imported(model: str) -> None:
     code = "import sys; from theriac.cli import run; run(sys.argv[1:]); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, "inspect", model], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_debug_shows_the_error_itself(tmp_path: Path) -> None:
+    with pytest.raises(UserError):
+        run(["inspect", str(tmp_path / "absent.pt"), "--debug"])

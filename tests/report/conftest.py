@@ -104,7 +104,12 @@ def full_report(text: str = "", examples: int = 5) -> AuditReport:
         ),
         credentials=[
             CredentialSummary(
-                kind=f"kind {text}", id=f"id {text}", issuer=f"did:key:{i}{text}", file=f"f {text}", digest="e" * 64
+                kind=f"kind {text}",
+                about=f"about {text}",
+                id=f"id {text}",
+                issuer=f"did:key:{i}{text}",
+                file=f"f {text}",
+                digest="e" * 64,
             )
             for i in range(2)
         ],

@@ -1,5 +1,6 @@
 """Turns what an audit found into signed credentials, linked to a description of the system."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,6 +55,7 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
     summaries = [
         CredentialSummary(
             kind=kind_of(document) or "credential",
+            about=_about(document, issuer.credentials),
             id=document["id"],
             issuer=document["issuer"],
             file=str(files[document["id"]].relative_to(out)),
@@ -62,6 +64,13 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
         for document in issuer.credentials.values()
     ]
     return Signed(described.id, summaries, list(files.values()))
+
+
+def _about(document: Document, others: Mapping[str, Document]) -> str:
+    """Returns the name of what ``document`` describes or makes a claim about."""
+    subject = document["credentialSubject"]
+    described = others[subject["component"]["id"]]["credentialSubject"] if "component" in subject else subject
+    return str(described["name"])
 
 
 def _describe(issuer: Issuer, opened: Opened) -> SystemCredentials:

@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from theriac import __version__
 from theriac.errors import ExitCode, UserError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 VERBS: dict[str, str] = {
     "audit": "Audit a whole AI system (data, model, inputs); without an argument, the embedded sample system.",
@@ -52,38 +56,46 @@ def run(argv: list[str]) -> int:
     argv = [a for a in argv if a != "--debug"]
     try:
         return _dispatch(argv)
-    except UserError as error:
-        message = str(error)
     except KeyboardInterrupt:
-        message = "stopped; run the same command again to go on where it left off"
-        print(f"theriac: {message}", file=sys.stderr)
+        print("theriac: stopped; run the same command again to go on where it left off", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return ExitCode.NOTHING
-    except OSError as error:
+    except (UserError, OSError, MemoryError) as error:
         if debug:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        message = f"{where}{error.strerror or error}"
-    except MemoryError:
-        message = "not enough memory; use a smaller --batch-size or fewer rows"
-    if debug:
-        raise
-    print(f"theriac: {message}", file=sys.stderr)
-    return ExitCode.BAD_INPUT
+        print(f"theriac: {_one_line(error)}", file=sys.stderr)
+        return ExitCode.BAD_INPUT
 
 
-def _dispatch(argv: list[str]) -> int:
-    from cyclopts import App, CycloptsError
+def _one_line(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory; use a smaller --batch-size or fewer rows"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+    return str(error)
+
+
+def command_line() -> "App":
+    """Returns the whole command line; each verb's module is loaded when it is used."""
+    from cyclopts import App
 
     app = App(name="theriac", help=DESCRIPTION, version=__version__, help_format="markdown")
     for verb, text in VERBS.items():
         app.command(f"theriac.cli.{verb}:app", name=verb, help=text)
+    return app
+
+
+def _dispatch(argv: list[str]) -> int:
+    from cyclopts import CycloptsError
+
     try:
-        status = app(argv, exit_on_error=False, print_error=False, result_action="return_value")
+        status = command_line()(argv, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise UserError(" ".join(str(error).split()), do=f"see theriac {argv[0]} --help") from None
+        said = " ".join(str(error).split())
+        page = " ".join(["theriac", *(error.command_chain or ()), "--help"])
+        raise UserError(said if said.endswith("...") else said.rstrip("."), do=f"see {page}") from None
     return int(status or 0)

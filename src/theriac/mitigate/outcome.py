@@ -87,10 +87,10 @@ def _judged(outcome: Outcome) -> tuple[float, str]:
             known,
             "The original is returned: every repair that was tried kept the trigger or lost too much accuracy.",
         )
-    drop = 100 * (before.accuracy - after.accuracy)
-    words = f"ASR of the reconstructed trigger {before.asr:.1%} -> {after.asr:.1%}"
+    words = f"ASR of the reconstructed trigger {before.asr:.1%} → {after.asr:.1%}"
+    accuracy = f"clean accuracy {before.accuracy:.1%} → {after.accuracy:.1%}"
     left = max(after.asr - after.base_rate, 0.0)
-    return round(min(1.0, 0.05 + left), 4), f"Repaired: {words}; clean accuracy {-drop:+.1f} points."
+    return round(min(1.0, 0.05 + left), 4), f"Repaired: {words}; {accuracy}."
 
 
 def _evidence(outcome: Outcome) -> list[Evidence]:

@@ -223,7 +223,7 @@ class _Repair:
         return torch.cat(parts)
 
     def _augmented(self, images: Tensor) -> Tensor:
-        """Returns ``images`` shifted by up to an eighth of a side; no mirroring, which signs and letters forbid."""
+        """Returns ``images`` shifted by up to a twelfth of a side; no mirroring, which signs and letters forbid."""
         reach = max(1, images.shape[-1] // 12)
         dy, dx = torch.randint(0, 2 * reach + 1, (2,), generator=self.generator).tolist()
         h, w = images.shape[-2:]

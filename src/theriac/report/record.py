@@ -8,7 +8,8 @@ from theriac.finding import Finding, Record, Subject, Table
 class CredentialSummary(Record):
     """One signed credential that the audit wrote."""
 
-    kind: str = Field(description="what it claims, for instance DataPoisoningAttestation")
+    kind: str = Field(description="what it states, for instance poisoning-attestation")
+    about: str = Field(description="name of the data, weights or system that it is about")
     id: str
     issuer: str = Field(description="DID of the signer")
     file: str
