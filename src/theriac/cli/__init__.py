@@ -61,8 +61,8 @@ def run(argv: list[str]) -> int:
         return 130
     except BrokenPipeError:
         sys.stderr.close()
-        return ExitCode.NOTHING
-    except (UserError, OSError, MemoryError) as error:
+        return 141
+    except Exception as error:  # even of a bug the exit status must not say "poisoning found"
         if debug:
             raise
         print(f"theriac: {_one_line(error)}", file=sys.stderr)
@@ -74,7 +74,10 @@ def _one_line(error: Exception) -> str:
         return "not enough memory; use a smaller --batch-size or fewer rows"
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-    return str(error)
+    if isinstance(error, UserError):
+        return str(error)
+    said = " ".join(str(error).split())[:300]
+    return f"unexpected {type(error).__name__}: {said}; --debug shows where, please report it"
 
 
 def command_line() -> "App":
