@@ -64,7 +64,7 @@ def test_debug_shows_the_error_itself(tmp_path: Path) -> None:
         run(["inspect", str(tmp_path / "absent.pt"), "--debug"])
 
 
-def test_a_bug_does_not_say_poisoning_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_does_not_say_found(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("theriac.cli._dispatch", lambda argv: 1 / 0)
     assert run(["inspect", "x"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
