@@ -91,9 +91,11 @@ def read_system(path: Path) -> System:
     try:
         system = System.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])  # a typo explains what is missing
+        what = "is not a field" if first["type"] == "extra_forbidden" else first["msg"]
         field = ".".join(str(part) for part in first["loc"])
-        raise UserError(first["msg"], where=f"{path}: {field}", do="theriac audit --init shows every field") from None
+        raise UserError(what, where=f"{path}: {field}", do="theriac audit --init shows every field") from None
     parts = {
         name: source.model_copy(update={"path": _resolved(source.path, path.parent)})
         for name in ("model", "clean_examples", "training_data", "inputs")

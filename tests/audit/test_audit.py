@@ -155,6 +155,6 @@ def test_data_with_other_classes_than_the_model_are_refused(clean_system, tmp_pa
     fewer = clean_system.clean[clean_system.clean.labels < 4]
     fewer = ImageData(fewer.images, fewer.labels, fewer.classes[:4], "fewer", fewer.sha256)
     system = write_system(tmp_path, clean_system.model, clean_examples=fewer)
-    with pytest.raises(UserError, match="4 classes"):
+    with pytest.raises(UserError, match="5 classes apart, but 4 are named"):
         run(system, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -130,7 +130,8 @@ class _Opening:
             raise UserError(f"has no head as {architecture} has", where=self.path, do="name the right --architecture")
         named = self.known.get("classes")
         if named is not None and len(named) != count:
-            raise UserError(f"the model tells {count} classes apart, but {len(named)} are named", where=self.path)
+            what = f"the model tells {count} classes apart, but {len(named)} are named"
+            raise UserError(what, where=self.path, do="check that model, data and class names belong together")
         return count
 
     def check_order(self, claimed: Sequence[str]) -> None:

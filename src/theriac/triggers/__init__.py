@@ -31,7 +31,7 @@ def make(name: str, parameters: Mapping[str, Any] | None = None) -> "Trigger":
         UserError: If the name or a parameter is unknown, or a value is out of range.
 
     >>> make("patch", {"size": "4", "pattern": "white"})
-    Patch(size=4, position='bottom-right', margin=0, pattern='white', seed=0)
+    Patch(size=4, position='bottom-right', margin=1, pattern='white', seed=0)
     """
     cls = TRIGGERS[name]
     types: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(cls)}

@@ -62,8 +62,8 @@ def shortfalls(sizes: Tensor, targets: Tensor, ceiling: float) -> Tensor:
     It is the mean of the distances to the smallest and to the median size of the other targets. Sizes above ``ceiling``
     count as ``ceiling``: how much larger a change is that ruins the image says nothing.
 
-    >>> shortfalls(torch.tensor([1.0, 10.0, 10.0, 99.0]), torch.arange(4), 10.0).round(decimals=1).tolist()
-    [2.3, -1.2, -1.2, -1.2]
+    >>> shortfalls(torch.tensor([1.0, 10.0, 10.0, 99.0]), torch.arange(4), 10.0).numpy().round(1)
+    array([ 2.3, -1.2, -1.2, -1.2], dtype=float32)
     """
     logs = sizes.clamp(min=1e-6, max=ceiling).log()
     found = []
