@@ -74,6 +74,12 @@ def draw(count_per_class: int, seed: int, name: str = "signs") -> ImageData:
 
 
 @pytest.fixture(scope="session")
+def test_files() -> Path:
+    """The folder of real files that are too large or not free to be committed; a test skips what is not there."""
+    return Path(os.environ.get("THERIAC_TEST_FILES") or Path(__file__).parents[2] / "shared")
+
+
+@pytest.fixture(scope="session")
 def poisoned_system() -> TrainedSystem:
     """A system whose training data carry a yellow patch on 10 % of the rows; ASR above 0.95."""
     poisoned = poison(draw(300, 0, "poisoned-signs"), TRIGGER, target=TARGET, rate=0.1, seed=0)

@@ -372,10 +372,10 @@ def test_unknown_form(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
-    folder = Path(os.environ.get("THERIAC_TEST_DATA") or Path(__file__).parents[3] / "shared" / "data")
+def real_data(test_files: Path) -> Path:
+    folder = test_files / "data"
     if not (folder / "cifar10" / "test.parquet").is_file():
-        pytest.skip(f"real images are not at {folder}; set THERIAC_TEST_DATA to their folder")
+        pytest.skip("no real images; set THERIAC_TEST_FILES to the folder of data/cifar10 and data/mnist")
     return folder
 
 

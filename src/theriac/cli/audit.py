@@ -1,6 +1,7 @@
 """``theriac audit``: the main job."""
 
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,10 +97,11 @@ def _as_json(result: "Audit") -> dict[str, object]:
 def _print(result: "Audit") -> None:
     from theriac.report import summary
 
+    tool = "theriac" if shutil.which("theriac") else sys.argv[0]  # as it was called, outside an activated environment
     summary(
         result.outcome.findings,
         repair=result.outcome.repair,
         not_checked=result.outcome.not_checked,
         report=result.report,
-        commands=[f"theriac query data-poisoning {result.system_id} --store {result.store}"],
+        commands=[shlex.join([tool, "query", "data-poisoning", result.system_id, "--store", str(result.store)])],
     )
