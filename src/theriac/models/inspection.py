@@ -177,12 +177,15 @@ def _copy(path: Path, copy: Path) -> dict[str, Any]:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
-    with open(handle, "rb") as source, copy.open("wb") as target:
-        start = source.read(512)
-        digest, size = hashlib.sha256(start), target.write(start)
-        while size < about.st_size and (piece := source.read(1 << 20)):
-            digest.update(piece)
-            size += target.write(piece)
+    try:
+        with open(handle, "rb") as source, copy.open("wb") as target:
+            start = source.read(512)
+            digest, size = hashlib.sha256(start), target.write(start)
+            while size < about.st_size and (piece := source.read(1 << 20)):
+                digest.update(piece)
+                size += target.write(piece)
+    except OSError as error:
+        raise UserError(f"cannot copy it to {copy.parent}: {error.strerror}", where=path, do="set TMPDIR") from None
     return {"sha256": digest.hexdigest(), "size": size, "format": _format(start)}
 
 

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from theriac.errors import UserError
+
 
 def key_of(*parts: Any) -> str:
     """Returns a digest of everything that a result depends on; ``parts`` must be JSON values.
@@ -39,13 +41,21 @@ class Journal:
         return self._known.get(key)
 
     def put(self, key: str, step: str, result: Any) -> None:
-        """Appends a result and makes sure that it is on disk."""
+        """Appends a result and makes sure that it is on disk.
+
+        Raises:
+            UserError: If it cannot be written; what was written before stays.
+        """
         self._known[key] = result
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         line = json.dumps({"key": key, "step": step, "result": result}, allow_nan=False) + "\n"
-        with self.path.open("ab+") as file:
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                line = "\n" + line  # the last run was killed in the middle of a line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                    line = "\n" + line  # the last run was killed in the middle of a line
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            what = f"cannot write: {error.strerror or error}"
+            raise UserError(what, where=self.path, do="free some space, then run the same again to go on") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from theriac.errors import UserError
@@ -56,7 +56,7 @@ class Checkpoint:
         tensors |= {f"momentum.{i}": tensor for i, tensor in self.momenta.items()}
         about = json.dumps({"config": self.config, "epochs": self.epochs, "seconds": self.seconds})
         with replacing(path) as temporary:
-            save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, temporary, metadata={_KEY: about})
+            temporary.write_bytes(save({name: t.cpu().contiguous() for name, t in tensors.items()}, {_KEY: about}))
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":

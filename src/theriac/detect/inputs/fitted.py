@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from theriac.errors import Refused, UserError
@@ -40,7 +40,7 @@ def save_fitted(path: Path, detector: Any, model: Classifier, tensors: Mapping[s
     }
     with replacing(path) as temporary:
         kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(kept, temporary, metadata={"theriac": json.dumps(record, sort_keys=True)})
+        temporary.write_bytes(save(kept, {"theriac": json.dumps(record, sort_keys=True)}))
 
 
 def load_fitted(path: Path, method: type[Any], model: Classifier) -> tuple[dict[str, Any], dict[str, Tensor], Any]:
