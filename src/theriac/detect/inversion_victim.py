@@ -9,6 +9,7 @@ from torch import Tensor
 from theriac.data.images import ImageData
 from theriac.errors import UserError
 from theriac.models.classifier import Classifier
+from theriac.run.device import multiplies_bfloat16
 
 MARGIN = 0.2
 """The logit margin that a trigger must win by, as a share of the model's usual one on clean examples."""
@@ -112,13 +113,3 @@ def lead(logits: Tensor, targets: Tensor) -> Tensor:
     own = logits.gather(1, targets[:, None])
     others = logits.scatter(1, targets[:, None], -torch.inf).amax(1)
     return own[:, 0] - others
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Returns whether ``device`` multiplies bfloat16 natively; elsewhere emulating it costs more than it saves."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

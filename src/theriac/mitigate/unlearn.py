@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from theriac.data.images import ImageData
-from theriac.detect.inversion_victim import multiplies_bfloat16
 from theriac.detect.inverted import decode
 from theriac.errors import UserError
 from theriac.finding import Finding, TriggerEvidence
@@ -30,6 +29,7 @@ from theriac.mitigate.outcome import Outcome, Rates, report
 from theriac.models.classifier import Classifier
 from theriac.registry import settings_of
 from theriac.run.budget import Budget
+from theriac.run.device import multiplies_bfloat16
 from theriac.run.progress import Progress, silent, span
 
 Trigger = Callable[[Tensor], Tensor]

@@ -79,3 +79,15 @@ def _measure(cores: int) -> int:
         seconds[n] = sorted(runs)[2]
     torch.set_num_threads(before)
     return min(seconds, key=lambda n: seconds[n] * (1.0 + 0.02 * n))  # a near tie goes to fewer threads
+
+
+def multiplies_bfloat16(device: "torch.device") -> bool:
+    """Returns whether ``device`` multiplies bfloat16 natively; elsewhere emulating it costs more than it saves."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -20,6 +20,7 @@ from theriac.errors import TheriacError, UserError
 from theriac.models.architectures import build
 from theriac.models.classifier import Classifier
 from theriac.run.budget import Budget
+from theriac.run.device import multiplies_bfloat16
 from theriac.run.progress import Progress, silent
 from theriac.training.augment import random_crop
 from theriac.training.checkpoint import Checkpoint
@@ -172,16 +173,6 @@ def one_cycle(share: float) -> float:
     if share < WARM_UP:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * share / WARM_UP)) / 2
     return (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP))) / 2
-
-
-def multiplies_bfloat16(device: torch.device) -> bool:
-    """Returns whether ``device`` multiplies bfloat16 natively; elsewhere emulating it costs more than it saves."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def _check(data: ImageData, settings: Settings) -> None:
