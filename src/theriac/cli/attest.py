@@ -206,12 +206,13 @@ def _component(file: Path) -> "Document":
     """Returns the credential in ``file``, which must hold."""
     from theriac.provenance.canonical import parse
     from theriac.provenance.credentials import verify
+    from theriac.provenance.kinds import COMPONENTS
 
     content = file.read_bytes()
     verification = verify(content)
     if not verification.valid:
         raise UserError(f"the credential does not hold: {verification.reason}", where=file)
-    if verification.kind is None or verification.kind.endswith("-attestation"):
+    if verification.kind not in COMPONENTS:
         raise UserError("not a credential about data, weights, code or a system", where=file)
     return parse(content)
 

@@ -19,6 +19,7 @@ from theriac.provenance.canonical import (
     evenly_laid_out,
     parse,
 )
+from theriac.provenance.facts import Facts, facts_of
 from theriac.provenance.keys import SigningKey
 from theriac.provenance.kinds import check_subject, kind_of, schema_url
 from theriac.provenance.proof import sign, signer_of
@@ -34,6 +35,7 @@ class Envelope:
     """What a credential whose proof holds says about itself.
 
     Attributes:
+        facts: What it says, as far as the graph needs it.
         issuer: Who claims it.
         signer: The DID of the key that signed; the same as ``issuer`` unless ``bound`` is false.
         bound: Whether the key is known to be the issuer's.
@@ -42,6 +44,7 @@ class Envelope:
 
     id: str | None
     kind: str | None
+    facts: Facts
     issuer: str
     signer: str
     bound: bool
@@ -113,11 +116,7 @@ def open_envelope(document: Document) -> Envelope:
         raise Invalid("not a verifiable credential: its type lacks VerifiableCredential")
     if not isinstance(document.get("id", ""), str):
         raise Invalid("the id is not text")
-    kind = kind_of(document)
-    if not isinstance(document.get("credentialSubject"), dict):
-        raise Invalid("there is not exactly one credentialSubject")
-    if kind is not None:
-        check_subject(kind, document["credentialSubject"])
+    facts = facts_of(document)
     signer = signer_of(document)
     issuer = _issuer_of(document)
     if issuer != signer and not issuer.startswith("https://"):
@@ -125,14 +124,15 @@ def open_envelope(document: Document) -> Envelope:
     warnings = []
     if issuer != signer:
         warnings.append(f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone")
-    if kind is None:
+    if not facts.kind:
         warnings.append("its schema is not known: what it says was not checked")
     if "credentialStatus" in document:
         warnings.append("its status list was not looked up: it may have been revoked")
     _validity(document)
     return Envelope(
         id=document.get("id"),
-        kind=kind,
+        kind=facts.kind or None,
+        facts=facts,
         issuer=issuer,
         signer=signer,
         bound=issuer == signer,
