@@ -18,9 +18,10 @@ VERBS: dict[str, str] = {
     "scan": "Scan a model, a data set or a stream of inputs for poisoning.",
     "mitigate": "Repair a poisoned model.",
     "keys": "Make and list signing keys.",
+    "import": "Verify credentials that others wrote and add them to a store.",
     "attest": "Sign a credential about data, weights or a whole system.",
     "verify": "Check the signature of a credential.",
-    "query": "Find the evidence of poisoning about an AI system.",
+    "query": "Ask what signed credentials say about an AI system.",
     "methods": "List detectors, mitigations and triggers with their papers.",
 }
 
@@ -86,7 +87,8 @@ def command_line() -> "App":
 
     app = App(name="theriac", help=DESCRIPTION, version=__version__, help_format="markdown")
     for verb, text in VERBS.items():
-        app.command(f"theriac.cli.{verb}:app", name=verb, help=text)
+        module = "import_" if verb == "import" else verb  # a keyword cannot be a module's name
+        app.command(f"theriac.cli.{module}:app", name=verb, help=text)
     return app
 
 

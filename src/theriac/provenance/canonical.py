@@ -29,15 +29,15 @@ class Invalid(UserError):
     """A credential that does not hold; the message says why."""
 
 
-def parse(data: bytes) -> Document:
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Document:
     """Returns the JSON object in ``data``.
 
     Raises:
-        Invalid: If it is not one UTF-8 JSON object of at most 1 MiB and 64 levels, if a key occurs twice in an object,
+        Invalid: If it is not one UTF-8 JSON object of at most ``max_bytes`` and 64 levels, if a key occurs twice in an object,
             or if a number is beyond 2^53 - 1: readers disagree about such files.
     """
-    if len(data) > MAX_BYTES:
-        raise Invalid(f"larger than {MAX_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise Invalid(f"larger than {max_bytes} bytes")
     try:
         value = json.loads(
             data.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_no_constant

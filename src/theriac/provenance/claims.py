@@ -53,7 +53,12 @@ class Attestation:
 
 
 def gather(
-    view: Snapshot, chain: Chain, types: Sequence[str], at: datetime, policy: Policy, parts: Iterable[Node] | None = None
+    view: Snapshot,
+    chain: Chain,
+    types: Sequence[str],
+    at: datetime,
+    policy: Policy,
+    parts: Iterable[Node] | None = None,
 ) -> list[Attestation]:
     """Returns all claims of these types about the parts of a chain: first those that count, the most severe first.
 

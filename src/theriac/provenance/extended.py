@@ -13,7 +13,7 @@ from datetime import datetime
 from theriac.provenance.answer import Answer
 from theriac.provenance.claims import Attestation, gather
 from theriac.provenance.facts import facts_of
-from theriac.provenance.linking import INFERENCING, TRAINING, TRAINING_DATA, WEIGHTS
+from theriac.provenance.linking import TRAINING, TRAINING_DATA, WEIGHTS
 from theriac.provenance.policy import Policy
 from theriac.provenance.snapshot import Snapshot
 from theriac.provenance.walk import Chain, Node, leaves, walk
@@ -116,7 +116,9 @@ def hash_matches(view: Snapshot, asked: Asked) -> Answer:
     if not stated:
         chain.gap(f"no credential says what the {'training ' if training else ''}{what} is")
     matches = bool(stated) and all(_plain(hash) in stated for hash in asked.arguments) and bool(asked.arguments)
-    return asked.answer(chain, matches and _all_sound(roots), bool(stated) and not matches, extra={"stated": sorted(stated)})
+    return asked.answer(
+        chain, matches and _all_sound(roots), bool(stated) and not matches, extra={"stated": sorted(stated)}
+    )
 
 
 def training_data_matches(view: Snapshot, asked: Asked) -> Answer:
@@ -190,10 +192,10 @@ def _stated(chain: Chain, root: Node, what: str) -> set[str]:
 def _software(chain: Chain, root: Node) -> list[Node]:
     """Returns the sound code of a system, and its SBOM."""
     named = {link.target for link in facts_of(root.entry.document).links if link.relation == "code"}
-    code = [node for node in chain.nodes.values() if node.entry.kind == "code" and node.entry.id in named and node.sound]
-    boms = {
-        link.target for node in code for link in facts_of(node.entry.document).links if link.relation == "sbom"
-    }
+    code = [
+        node for node in chain.nodes.values() if node.entry.kind == "code" and node.entry.id in named and node.sound
+    ]
+    boms = {link.target for node in code for link in facts_of(node.entry.document).links if link.relation == "sbom"}
     return code + [n for n in chain.nodes.values() if n.entry.kind == "sbom" and n.entry.id in boms and n.sound]
 
 

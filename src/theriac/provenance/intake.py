@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from theriac.provenance.canonical import Document, Invalid, canonical, check_depth, digest_of_bytes, parse
-from theriac.provenance.credentials import Envelope, open_envelope, open_unsigned, validity
+from theriac.provenance.canonical import MAX_BYTES, Document, Invalid, canonical, check_depth, digest_of_bytes, parse
+from theriac.provenance.credentials import Envelope, check_shape, open_envelope, validity
 from theriac.provenance.facts import Facts, Link, facts_of
-from theriac.provenance.profiles import open_foreign, profile_of
+from theriac.provenance.profiles import open_foreign
 
 W3C, UNSIGNED = "w3c", "unsigned"
 
@@ -19,11 +19,13 @@ class Accepted:
         profiles: Weak profiles to accept: ``nqminds-jcs``, ``nqminds-2018``.
         unsigned: Accept credentials without a proof.
         key: The key that signed credentials whose proof does not name it.
+        max_bytes: The size of a document up to which it is read.
     """
 
     profiles: frozenset[str] = frozenset()
     unsigned: bool = False
     key: str | None = None
+    max_bytes: int = MAX_BYTES
 
 
 class NotAccepted(Invalid):
@@ -70,11 +72,11 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
         NotAccepted: If its proof is weak or absent and that was not asked for.
         Invalid: If it is no credential at all: not JSON, too large, without an id.
     """
-    document = parse(credential) if isinstance(credential, bytes) else credential
+    document = parse(credential, max_bytes=accepted.max_bytes) if isinstance(credential, bytes) else credential
     check_depth(document)
     data = canonical(document)
     if not isinstance(credential, bytes):
-        document = parse(data)  # what is stored can be read again
+        document = parse(data, max_bytes=accepted.max_bytes)  # what is stored can be read again
     id = document.get("id")
     if not isinstance(id, str) or not 0 < len(id) <= 500:
         raise Invalid("a credential without an id")
@@ -82,7 +84,7 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
     profile = profile_of(document)
     try:
         envelope, reason = _open(document, profile, accepted), ""
-        facts = facts_of(document)
+        facts = envelope.facts
         starts, ends = (_seconds(moment) for moment in validity(document))
         signer, issuer = envelope.signer, envelope.issuer
         if not envelope.bound and profile == W3C:
@@ -93,15 +95,30 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
         reason, starts, ends, signer = str(error), None, None, ""
         issuer = _text(document.get("issuer"))
         facts = _claimed(document)
-    signature = _text((document.get("proof") or {}).get("proofValue")) if profile not in (W3C, UNSIGNED) else ""
+    proof = document.get("proof")
+    weakly_signed = isinstance(proof, dict) and profile != W3C
+    signature = _text(proof.get("proofValue")) if weakly_signed else ""
     return Record(digest, id, facts, issuer, signer, profile, not reason, reason, starts, ends, signature, data)
+
+
+def profile_of(document: Document) -> str:
+    """Returns in which way a credential claims to be signed."""
+    proof = document.get("proof")
+    if proof is None:
+        return UNSIGNED
+    if isinstance(proof, dict) and proof.get("type") == "Ed25519Signature2018":
+        return "nqminds-2018"
+    bare = isinstance(proof, dict) and proof.get("type") == "DataIntegrityProof" and "verificationMethod" not in proof
+    return "nqminds-jcs" if bare else W3C
 
 
 def _open(document: Document, profile: str, accepted: Accepted) -> Envelope:
     if profile == UNSIGNED:
         if not accepted.unsigned:
             raise NotAccepted("unsigned; --accept-unsigned takes it as it is")
-        return open_unsigned(document)
+        issuer, facts, warnings = check_shape(document)
+        kind = facts.kind or None
+        return Envelope(document.get("id"), kind, facts, issuer, "", False, warnings, profile=UNSIGNED, weak=True)
     if profile == W3C:
         return open_envelope(document)
     if profile not in accepted.profiles:

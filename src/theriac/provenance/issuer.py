@@ -10,11 +10,11 @@ from typing import Any, Literal
 from theriac.errors import UserError
 from theriac.files import sha256_of, write_text
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
-from theriac.provenance.credentials import check_time, issue, link_to, to_text
+from theriac.provenance.credentials import issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
 from theriac.provenance.kinds import SCHEMA_ROOT, check_subject, kind_of, links_of
-from theriac.provenance.snapshot import Entry
 from theriac.provenance.store import Store
+from theriac.provenance.walk import flaw
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SCHEMA_ROOT)
 _PASSING = frozenset({"lastAccessed", "location"})
@@ -175,10 +175,11 @@ class Issuer:
     def _issued_before(self, id: str, subject: Mapping[str, Any]) -> Document | None:
         if self.store is None:
             return self.credentials.get(id)
+        now = datetime.now(UTC)
         with self.store.snapshot() as view:
             candidates = view.with_ids([id]).get(id, [])
         ours = [entry for entry in candidates if entry.valid and entry.document["issuer"] == self.key.did]
-        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and _holds(entry)]
+        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and not flaw(entry, now)]
         return same[0].document if same else None
 
 
@@ -198,14 +199,6 @@ def _lasting(value: Any) -> Any:
     if value.keys() == {"id", "hash"}:
         return {"id": value["id"]}
     return {name: _lasting(item) for name, item in value.items() if name not in _PASSING}
-
-
-def _holds(entry: Entry) -> bool:
-    try:
-        check_time(entry.document, datetime.now(UTC))
-    except Invalid:
-        return False
-    return True
 
 
 def _today() -> str:

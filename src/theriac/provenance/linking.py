@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from theriac.provenance.tables import CLAIM, RELATIONS, State
+from theriac.provenance.tables import RELATIONS, State
 
 WEIGHTS, TRAINING_DATA = "data Weights", "data Training"
 INFERENCING, TRAINING = "ai-system Inferencing", "ai-system Training"

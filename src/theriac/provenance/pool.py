@@ -7,7 +7,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 
-from theriac.provenance.canonical import Document, Invalid
+from theriac.provenance.canonical import Document, Invalid, parse
 from theriac.provenance.intake import Accepted, NotAccepted, Record, examine
 
 BATCH = 1000
@@ -16,17 +16,19 @@ Named = tuple[str | None, bytes | Document]
 
 @dataclass
 class Examined:
-    """A verified batch: what can be stored, and why the rest is not."""
+    """A verified batch: what can be stored, why the rest is not, and how many bytes were read."""
 
     records: list[Record] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     kept_out: list[str] = field(default_factory=list)
+    size: int = 0
 
 
 def examine_batch(batch: list[Named], accepted: Accepted) -> Examined:
     """Verifies credentials; each may have the name of its file, for messages."""
     examined = Examined()
     for name, credential in batch:
+        examined.size += len(credential) if isinstance(credential, bytes) else 0
         try:
             examined.records.append(examine(credential, accepted))
         except NotAccepted as error:
@@ -59,7 +61,5 @@ def examine_all(credentials: Iterable[Named], accepted: Accepted, workers: int) 
 
 
 def _id(credential: bytes | Document) -> str:
-    from theriac.provenance.canonical import parse
-
     document = parse(credential) if isinstance(credential, bytes) else credential
     return str(document.get("id"))[:500]

@@ -78,7 +78,8 @@ CLAIMS = {
     "best-practice-attestation": 27,
     "functional-performance-attestation": 28,
     "poisoning-check-attestation": 29,
-    "check-attestation": 30,
+    "checked-attestation": 30,
+    "attestation": 31,
 }
 CLAIM = 20  # codes from here on are claims about a component
 OTHER = 99
