@@ -60,6 +60,7 @@ def test_from_keys_to_the_answer(system, output):
         "warnings": 0,
         "nodes": 0,
         "unchecked": 0,
+        "paths": [],
     }
     claim = ("--type", "data injection", "--severity", "high", "--description", "a yellow square", "--json")
     attested = output("attest", "poisoning", files["data", "Training"], *claim)

@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_a_substituted_part_is_shown_but_does_not_count(store, issuer, key):
     data = issuer.data(artifact("data"))
     pack = issue("data-pack", {"name": "p", "datasets": [link_to(data)]}, key)
     system = _system_on(key, link_to(pack))
-    with Store(store.path.with_name("second.sqlite"), write=True) as second:
+    with Store(Path(store.path).with_name("second.sqlite"), write=True) as second:
         other = issue("data", dict(data["credentialSubject"], name="other"), key, id=data["id"])
         second.add([other, pack, system])
         poison(Issuer(key, second), other)

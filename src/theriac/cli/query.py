@@ -126,10 +126,8 @@ def _headline(answer: "Answer") -> tuple[str, str]:
             return f"No claim of {subject}, and the chain of credentials is complete.", "bold"
         return f"INCOMPLETE: no claim of {subject} that counts, but nobody can tell.", "bold yellow"
     if answer.query in ("best-practice", "functional-performance") or answer.query.endswith("vulnerabilities"):
-        said = f"{counted} claim(s) of {answer.query}"
-        return said + (
-            "" if answer.complete else "; the chain is INCOMPLETE"
-        ), "bold red" if answer.alarming else "bold"
+        said = f"{counted} claim(s) of {answer.query}" + ("" if answer.complete else "; the chain is INCOMPLETE")
+        return said, "bold red" if answer.alarming else "bold"
     if not answer.complete and not answer.alarming:
         return "INCOMPLETE: nobody can tell.", "bold yellow"
     return ("YES", "bold green") if answer.answer else ("NO", "bold red")

@@ -33,8 +33,8 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Document:
     """Returns the JSON object in ``data``.
 
     Raises:
-        Invalid: If it is not one UTF-8 JSON object of at most ``max_bytes`` and 64 levels, if a key occurs twice in an object,
-            or if a number is beyond 2^53 - 1: readers disagree about such files.
+        Invalid: If it is not one UTF-8 JSON object of at most ``max_bytes`` and 64 levels, if a key occurs twice in an
+            object, or if a number is beyond 2^53 - 1: readers disagree about such files.
     """
     if len(data) > max_bytes:
         raise Invalid(f"larger than {max_bytes} bytes")

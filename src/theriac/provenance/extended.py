@@ -1,9 +1,9 @@
 """The queries with the meaning that their questions have: over the whole chain, and failing closed.
 
-Where the reference (TAIBOM's rules) goes wrong we deviate: claims on every part of the chain count; packs may be nested;
-data may be derived from other data, and weights from base weights; each link is compared with what it names; lists of
-trusted providers hold for all data or not at all; hashes are really compared; and an unknown system or a broken chain
-is said, instead of "nothing found".
+Where the reference (TAIBOM's rules) goes wrong we deviate: claims on every part of the chain count; packs may be
+nested; data may be derived from other data, and weights from base weights; each link is compared with what it names;
+lists of trusted providers hold for all data or not at all; hashes are really compared; and an unknown system or a
+broken chain is said, instead of "nothing found".
 """
 
 from collections.abc import Iterable, Sequence

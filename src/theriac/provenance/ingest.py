@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, ScalarSelect, bindparam, func, insert, select, update
 from sqlalchemy.engine import Connection
 
 from theriac.provenance.intake import Record
@@ -15,10 +15,10 @@ from theriac.provenance.tables import CREDENTIALS, LINKS, RELATIONS, State, key_
 
 _C, _L = CREDENTIALS.c, LINKS.c
 _RETRACTS = RELATIONS["retracts"]
-_KEYS = bindparam("keys", expanding=True)
+_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
 _CANDIDATES = select(_C.key, *(_C[name] for name in Candidate.__slots__)).where(_C.key.in_(_KEYS)).order_by(_C.pk)
 _POINTING = (
-    select(_L, _C.kind, _C.label, _C.signer, _C.starts)
+    select(LINKS, _C.kind, _C.label)
     .select_from(LINKS.join(CREDENTIALS, _C.pk == _L.source))
     .where(_L.target.in_(_KEYS))
 )
@@ -59,7 +59,7 @@ def insert_records(connection: Connection, records: Sequence[Record]) -> list[Re
     if links:
         connection.execute(insert(LINKS), links)
     retractions = [(link["source"], link["to"]) for link in links if link["relation"] == _RETRACTS]
-    _retract(connection, [pair for pair in (*retractions, *waiting) if pair[1] is not None])
+    _retract(connection, [*retractions, *waiting])
     return fresh
 
 
@@ -132,24 +132,37 @@ def _resolve_waiting(
 
 def _retract(connection: Connection, pairs: Sequence[tuple[int, int | None]]) -> None:
     """Marks what was retracted by whoever had issued it."""
-    for source, target in pairs:
-        query = select(_C.pk, _C.key, _C.signer, _C.starts, _C.retracted, _C.valid)
-        rows = {row.pk: row for row in connection.execute(query.where(_C.pk.in_([source, target])))}
-        by, what = rows[source], rows[target]  # type: ignore[index]
-        if not by.valid or not may_retract(by.signer, what.signer):
-            continue
-        since = min(moment for moment in (by.starts or 0, what.retracted) if moment is not None)
-        connection.execute(update(CREDENTIALS).where(_C.pk == what.pk).values(retracted=since))
-        connection.execute(update(LINKS).where(_L.target == what.key, _L.to == what.pk).values(plain=False))
+    for pk in dict.fromkeys(target for _, target in pairs if target is not None):
+        since = retracted_since(connection, pk)
+        if since is not None:
+            connection.execute(update(CREDENTIALS).where(_C.pk == pk).values(retracted=since))
+            connection.execute(update(LINKS).where(_L.to == pk, _L.target == _key_of(pk)).values(plain=False))
+
+
+def _key_of(pk: int) -> ScalarSelect[bytes]:
+    return select(_C.key).where(_C.pk == pk).scalar_subquery()
+
+
+def retracted_since(connection: Connection, pk: int) -> int | None:
+    """Returns since when a credential is retracted, in seconds since 1970; None if it is not."""
+    signer = connection.execute(select(_C.signer).where(_C.pk == pk)).scalar_one()
+    query = (
+        select(_C.signer, _C.starts)
+        .select_from(LINKS.join(CREDENTIALS, _C.pk == _L.source))
+        .where(_L.target == _key_of(pk), _L.relation == _RETRACTS, _L.to == pk, _C.valid)
+    )
+    rows = connection.execute(query)
+    return min((row.starts or 0 for row in rows if may_retract(row.signer, signer)), default=None)
 
 
 def recheck_links(connection: Connection, pk: int, record: Record) -> bool:
-    """Returns whether the stored links of a credential are those of its record, and lead where they should."""
+    """Returns whether what is stored about a credential's links and retraction is what follows from the documents."""
     now = int(time.time())
     wanted = _links(pk, record)
     candidates = _candidates(connection, {link["target"] for link in wanted})
     rows = connection.execute(select(LINKS).where(_L.source == pk).order_by(_L.position)).all()
-    if len(rows) != len(wanted):
+    retracted = connection.execute(select(_C.retracted).where(_C.pk == pk)).scalar()
+    if len(rows) != len(wanted) or retracted != retracted_since(connection, pk):
         return False
     for row, link in zip(rows, wanted, strict=True):
         said = (row.position, row.relation, bytes(row.target), row.hash)

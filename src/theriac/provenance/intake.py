@@ -75,6 +75,8 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
     document = parse(credential, max_bytes=accepted.max_bytes) if isinstance(credential, bytes) else credential
     check_depth(document)
     data = canonical(document)
+    if len(data) > accepted.max_bytes:
+        raise Invalid(f"larger than {accepted.max_bytes} bytes in canonical form")
     if not isinstance(credential, bytes):
         document = parse(data, max_bytes=accepted.max_bytes)  # what is stored can be read again
     id = document.get("id")
@@ -96,8 +98,7 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
         issuer = _text(document.get("issuer"))
         facts = _claimed(document)
     proof = document.get("proof")
-    weakly_signed = isinstance(proof, dict) and profile != W3C
-    signature = _text(proof.get("proofValue")) if weakly_signed else ""
+    signature = _text(proof.get("proofValue")) if isinstance(proof, dict) and profile != W3C else ""
     return Record(digest, id, facts, issuer, signer, profile, not reason, reason, starts, ends, signature, data)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, bindparam, func, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, func, select
 from sqlalchemy.engine import Connection
 
 from theriac.errors import UserError
@@ -92,9 +92,9 @@ class Claim:
 
 
 _RESOLVED = _L.to.is_not(None)
-_IN_PKS = bindparam("pks", expanding=True)
-_IN_KEYS = bindparam("keys", expanding=True)
-_IN_CODES = bindparam("codes", expanding=True)
+_IN_PKS: BindParameter[Any] = bindparam("pks", expanding=True)
+_IN_KEYS: BindParameter[Any] = bindparam("keys", expanding=True)
+_IN_CODES: BindParameter[Any] = bindparam("codes", expanding=True)
 _STEPS = (
     select(_L.source, _L.position, _L.relation, _L.state, _L.target, *_ENTRY)
     .select_from(LINKS.outerjoin(CREDENTIALS, _C.pk == _L.to))
@@ -259,9 +259,8 @@ def _entry(row: Row[Any], skip: int = 0) -> Entry:
 
 
 def _step(row: Row[Any]) -> Step:
-    source, position, relation, state, target = row[:5]
-    entry = None if row[5] is None else _entry(row, 5)
-    return Step(source, position, relation, State(state), bytes(target), entry)
+    entry = None if row.pk is None else _entry(row, 5)
+    return Step(row.source, row.position, row.relation, State(row.state), bytes(row.target), entry)
 
 
 def _claim(row: Row[Any], skip: int) -> Claim:

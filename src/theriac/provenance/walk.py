@@ -141,7 +141,6 @@ def _forward(
         parent = level[step.source]
         holders[step.source] -= 1
         if step.entry is None:
-            chain.gap(_why(parent, step))
             broken.append(step)
             continue
         why = flaw(step.entry, at)
@@ -152,8 +151,9 @@ def _forward(
         found.append(Node(step.entry, (*parent.path, step.entry.id), parent.sound and not why))
     candidates = view.with_keys({step.target for step in broken}) if broken else {}
     for step in broken:
-        path = level[step.source].path
-        found += [Node(entry, (*path, entry.id), sound=False) for entry in candidates.get(step.target, [])]
+        parent, there = level[step.source], candidates.get(step.target, [])
+        chain.gap(_why(parent, step, there))
+        found += [Node(entry, (*parent.path, entry.id), sound=False) for entry in there]
     return found
 
 
@@ -199,12 +199,12 @@ def leaves(view: Snapshot, holders: Iterable[Node]) -> Iterable[Node]:
         yield Node(entry, (*holder.path, entry.id), holder.sound)
 
 
-def _why(parent: Node, step: Step) -> str:
+def _why(parent: Node, step: Step, candidates: list[Entry]) -> str:
     link = facts_of(parent.entry.document).links[step.position]
     return {
         State.ABSENT: f"{link.target} is not in the store",
         State.DIFFERS: f"{link.target} is not the credential that was linked: its digest differs",
         State.CONFLICT: f"several credentials have the id {link.target}, and {parent.entry.id} does not say which",
-        State.BROKEN: f"{link.target} does not hold",
+        State.BROKEN: f"{link.target}: {'; '.join(dict.fromkeys(entry.reason for entry in candidates))}",
         State.WRONG: f"{parent.entry.id} names as {link.relation} {link.target}, which is of another kind",
     }.get(step.state, f"{link.target} cannot be followed")
