@@ -6,7 +6,7 @@ it does not say whether the signer deserves trust.
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from theriac.provenance.proof import sign, signer_of
 CONTEXT = "https://www.w3.org/ns/credentials/v2"
 UNDEFINED_TERMS = "https://www.w3.org/ns/credentials/undefined-terms/v2"
 CLOCK_SKEW = timedelta(minutes=5)
+Owns = Callable[[str, str], bool]
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -40,6 +41,8 @@ class Envelope:
         signer: The DID of the key that signed; the same as ``issuer`` unless ``bound`` is false.
         bound: Whether the key is known to be the issuer's.
         warnings: What could not be checked.
+        profile: How it was signed, one of :data:`theriac.provenance.profiles.PROFILES`.
+        weak: Whether that profile proves less than W3C's.
     """
 
     id: str | None
@@ -49,6 +52,8 @@ class Envelope:
     signer: str
     bound: bool
     warnings: tuple[str, ...] = ()
+    profile: str = "w3c"
+    weak: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Verification:
     signer: str | None = None
     digest: str | None = None
     warnings: tuple[str, ...] = ()
+    profile: str = "w3c"
+    weak: bool = False
 
 
 def issue(
@@ -103,11 +110,40 @@ def issue(
     return sign(document, key, created=start)
 
 
-def open_envelope(document: Document) -> Envelope:
+def open_envelope(document: Document, *, owns: Owns | None = None) -> Envelope:
     """Checks everything about a credential that does not change with time: shape, subject, proof, issuer.
+
+    Args:
+        document: The credential.
+        owns: Says whether a key (a did:key) is an issuer's (a ``did:web`` or a URL); by default nobody knows.
 
     Raises:
         Invalid: If something does not hold.
+    """
+    issuer, facts, warnings = check_shape(document)
+    signer = signer_of(document)
+    bound = issuer == signer or (owns is not None and owns(issuer, signer))
+    if not bound and not issuer.startswith("https://"):
+        raise Invalid(f"signed by {signer}, not by its issuer {issuer[:200]!r}")
+    if not bound:
+        unbound = f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone"
+        warnings = (unbound, *warnings)
+    return Envelope(
+        id=document.get("id"),
+        kind=facts.kind or None,
+        facts=facts,
+        issuer=issuer,
+        signer=signer,
+        bound=bound,
+        warnings=warnings,
+    )
+
+
+def check_shape(document: Document) -> tuple[str, Facts, tuple[str, ...]]:
+    """Checks all but the proof; returns the issuer as stated, the facts, and what could not be checked.
+
+    Raises:
+        Invalid: If it is not a credential, or its subject does not fit its kind.
     """
     context, types = document.get("@context"), document.get("type")
     if not isinstance(context, list) or not context or context[0] != CONTEXT:
@@ -117,31 +153,23 @@ def open_envelope(document: Document) -> Envelope:
     if not isinstance(document.get("id", ""), str):
         raise Invalid("the id is not text")
     facts = facts_of(document)
-    signer = signer_of(document)
     issuer = _issuer_of(document)
-    if issuer != signer and not issuer.startswith("https://"):
-        raise Invalid(f"signed by {signer}, not by its issuer {issuer[:200]!r}")
+    _validity(document)
     warnings = []
-    if issuer != signer:
-        warnings.append(f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone")
     if not facts.kind:
         warnings.append("its schema is not known: what it says was not checked")
     if "credentialStatus" in document:
         warnings.append("its status list was not looked up: it may have been revoked")
-    _validity(document)
-    return Envelope(
-        id=document.get("id"),
-        kind=facts.kind or None,
-        facts=facts,
-        issuer=issuer,
-        signer=signer,
-        bound=issuer == signer,
-        warnings=tuple(warnings),
-    )
+    return issuer, facts, tuple(warnings)
 
 
 def verify(
-    credential: bytes | Document, *, at: datetime | None = None, signer: str | None = None, any_layout: bool = False
+    credential: bytes | Document,
+    *,
+    at: datetime | None = None,
+    signer: str | None = None,
+    any_layout: bool = False,
+    opening: Callable[[Document], Envelope] = open_envelope,
 ) -> Verification:
     """Says whether a credential holds. Never raises for a bad credential.
 
@@ -153,6 +181,8 @@ def verify(
         at: The time at which it should hold; now by default.
         signer: The DID of the key that must have signed it.
         any_layout: Accept any layout of the file.
+        opening: How to check what does not change with time; with W3C's profile by default. Another is
+            :func:`theriac.provenance.profiles.open_foreign`.
     """
     document: Document = {}
     try:
@@ -161,7 +191,7 @@ def verify(
         digest = digest_of(document)
         if isinstance(credential, bytes) and not any_layout and not evenly_laid_out(credential, document):
             raise Invalid("a byte outside the signed content was changed, or the file is laid out by hand")
-        envelope = open_envelope(document)
+        envelope = opening(document)
         check_time(document, at or datetime.now(UTC))
         if signer is not None and envelope.signer != signer:
             raise Invalid(f"signed by {envelope.signer}, not by {signer}")
@@ -175,6 +205,8 @@ def verify(
         signer=envelope.signer,
         digest=digest,
         warnings=envelope.warnings,
+        profile=envelope.profile,
+        weak=envelope.weak,
     )
 
 

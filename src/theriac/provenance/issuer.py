@@ -178,7 +178,8 @@ class Issuer:
         with self.store.snapshot() as view:
             candidates = view.with_ids([id]).get(id, [])
         ours = [entry for entry in candidates if entry.valid and entry.document["issuer"] == self.key.did]
-        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and _holds(entry)]
+        links = sorted(links_of(subject))  # a store keeps fields in another order
+        same = [entry for entry in ours if sorted(links_of(entry.subject)) == links and _holds(entry)]
         return same[0].document if same else None
 
 
