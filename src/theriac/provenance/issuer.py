@@ -179,7 +179,8 @@ class Issuer:
         with self.store.snapshot() as view:
             candidates = view.with_ids([id]).get(id, [])
         ours = [entry for entry in candidates if entry.valid and entry.document["issuer"] == self.key.did]
-        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and not flaw(entry, now)]
+        links = sorted(links_of(subject))  # a store keeps fields in another order
+        same = [entry for entry in ours if sorted(links_of(entry.subject)) == links and not flaw(entry, now)]
         return same[0].document if same else None
 
 

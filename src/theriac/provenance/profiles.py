@@ -172,7 +172,7 @@ def _compact(value: Any, *, ordered: bool) -> str:
 
 
 def _real(value: float) -> str:
-    """Returns a fraction as Rust writes it: Python's shortest digits, but 0.00001 and 1e16 for 1e-05 and 1e+16."""
+    """Returns a fraction as Rust writes it: 0.00001 for Python's 1e-05, and 1e-7 for its 1e-07."""
     mantissa, mark, exponent = repr(value).partition("e")
     if not mark:
         return mantissa
