@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from theriac.provenance.canonical import (
@@ -247,13 +248,18 @@ def _moment(holder: Document, name: str) -> datetime | None:
     text = holder.get(name)
     if text is None:
         return None
-    found = _MOMENT.fullmatch(text) if isinstance(text, str) else None
     try:
-        if found is None:
-            raise ValueError
-        return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{found[3]}").astimezone(UTC)
-    except (ValueError, OverflowError):
+        return _read_moment(text)
+    except (ValueError, OverflowError, TypeError):
         raise Invalid(f"{name} is not a date and time with its zone") from None
+
+
+@lru_cache(maxsize=1024)  # the same times are asked for again: signing, validity, and of a whole batch
+def _read_moment(text: str) -> datetime:
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        raise ValueError
+    return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{found[3]}").astimezone(UTC)
 
 
 def _issuer_of(document: Document) -> str:

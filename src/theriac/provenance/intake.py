@@ -72,8 +72,11 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
         NotAccepted: If its proof is weak or absent and that was not asked for.
         Invalid: If it is no credential at all: not JSON, too large, without an id.
     """
-    document = parse(credential, max_bytes=accepted.max_bytes) if isinstance(credential, bytes) else credential
-    check_depth(document)
+    if isinstance(credential, bytes):
+        document = parse(credential, max_bytes=accepted.max_bytes)
+    else:
+        document = credential
+        check_depth(document)
     data = canonical(document)
     if len(data) > accepted.max_bytes:
         raise Invalid(f"larger than {accepted.max_bytes} bytes in canonical form")

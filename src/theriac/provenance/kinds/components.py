@@ -49,7 +49,7 @@ class DataPack(Strict):
     """The data sets that a system is trained on together; packs may contain packs."""
 
     name: Line
-    datasets: list[Link] = Field(min_length=1, max_length=5_000, json_schema_extra={"uniqueItems": True})
+    datasets: list[Link] = Field(min_length=1, max_length=2_000_000, json_schema_extra={"uniqueItems": True})
 
 
 class Config(Strict):
