@@ -50,7 +50,7 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Document:
         raise Invalid(f"more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
         raise Invalid("not a JSON object")
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH:  # else it cannot be so deep
+    if data.count(b"{") + data.count(b"[") >= MAX_DEPTH:  # else it cannot be so deep
         check_depth(value)
     return value
 
