@@ -1,4 +1,4 @@
-"""Synthetic credentials for the benchmark of the store: AI systems, a third of them fine-tuned, with claims of poisoning.
+"""Synthetic credentials for the benchmark of the store: AI systems, some of them fine-tuned, and claims of poisoning.
 
 A system is ten credentials: it, its config, weights, training system, code and pack, and four data sets. 30 % have
 weights derived from an earlier system's. 2.5 % as many claims of poisoning as credentials are about random data sets.

@@ -146,3 +146,12 @@ def test_a_document_that_contains_itself(document):
 
 def test_links_name_id_and_digest(document):
     assert link_to(document) == {"id": document["id"], "hash": digest_of(document)}
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"\\ud800": 1}', b'{"a": "\\ud800"}', b'{"a": NaN}', b'{"a": 1, "a": 1}', b"[" * 100_000]
+)
+def test_hostile_files_are_invalid_and_nothing_worse(data):
+    result = verify(data)
+    assert not result.valid
+    assert result.reason

@@ -3,6 +3,7 @@
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
 from theriac.provenance.credentials import Verification, issue, link_to, verify
 from theriac.provenance.describe import SystemCredentials, describe_system
+from theriac.provenance.facts import Facts, details_of, facts_of
 from theriac.provenance.intake import Accepted
 from theriac.provenance.issuer import Artifact, Evidence, Issuer, write_credential
 from theriac.provenance.keys import SigningKey, default_folder, load_or_create
@@ -19,6 +20,7 @@ __all__ = [
     "Attestation",
     "Document",
     "Evidence",
+    "Facts",
     "Invalid",
     "Issuer",
     "Policy",
@@ -30,7 +32,9 @@ __all__ = [
     "data_poisoning",
     "default_folder",
     "describe_system",
+    "details_of",
     "digest_of",
+    "facts_of",
     "issue",
     "link_to",
     "load_or_create",

@@ -42,22 +42,14 @@ def base58_decode(text: str, length: int) -> bytes:
     if len(text) > 2 * length:
         raise Invalid("base58 text of the wrong length")
     number = 0
-    try:
-        for start in range(
-            0, len(text), 10
-        ):  # ten digits fit into a machine word, long numbers are touched once for them
-            part, few = text[start : start + 10], 0
-            for character in part:
-                few = few * 58 + _VALUES[character]
-            number = number * 58 ** len(part) + few
-    except KeyError as error:
-        raise Invalid(f"{error.args[0]!r} is not base58") from None
+    for character in text:
+        if character not in _VALUES:
+            raise Invalid(f"{character!r} is not base58")
+        number = number * 58 + _VALUES[character]
     if number.bit_length() > 8 * length:
         raise Invalid("base58 text of the wrong length")
     data = number.to_bytes(length, "big")
-    # Each leading zero byte is one leading "1": so there is one way only to write the bytes.
-    ones, zeros = len(text) - len(text.lstrip("1")), length - len(data.lstrip(b"\0"))
-    if ones != zeros:
+    if len(text) - len(text.lstrip("1")) != length - len(data.lstrip(b"\0")):  # each zero byte is one "1" in front
         raise Invalid("base58 text of the wrong length")
     return data
 
