@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from sqlalchemy import BindParameter, Row, Select, bindparam, func, select
+from sqlalchemy import BindParameter, Row, Select, bindparam, case, func, select
 from sqlalchemy.engine import Connection
 
 from theriac.errors import UserError
@@ -41,7 +41,8 @@ class Entry:
     ends: int | None
     fanout: int
     retracted: int | None
-    data: bytes = field(repr=False)
+    data: bytes | None = field(repr=False)
+    view: "Snapshot" = field(repr=False, compare=False)
 
     @property
     def role(self) -> str:
@@ -50,11 +51,12 @@ class Entry:
 
     @cached_property
     def document(self) -> Document:
-        """The signed document."""
+        """The signed document; a large one is fetched only now."""
+        data = self.view.document(self.pk) if self.data is None else self.data
         try:
-            if not isinstance(self.data, bytes):
+            if not isinstance(data, bytes):
                 raise Invalid("not bytes")
-            return parse(self.data, max_bytes=len(self.data))
+            return parse(data, max_bytes=len(data))
         except Invalid as error:
             raise UserError(f"credential {self.digest} in the store is damaged: {error}") from None
 
@@ -65,7 +67,9 @@ class Entry:
         return subject if isinstance(subject, dict) else {}
 
 
-_ENTRY = [_C[name] for name in Entry.__dataclass_fields__ if name != "data"] + [_C.document]
+_LARGE = 1 << 16
+_SMALL_DOCUMENT = case((func.length(_C.document) <= _LARGE, _C.document)).label("data")
+_ENTRY = [*(_C[name] for name in Entry.__dataclass_fields__ if name not in ("data", "view")), _SMALL_DOCUMENT]
 
 
 @dataclass(frozen=True)
@@ -168,30 +172,30 @@ class Snapshot:
     def with_pks(self, pks: Collection[int]) -> dict[int, Entry]:
         """Returns number -> credential."""
         rows = self._rows(_BY_PK, "pks", pks)
-        return {entry.pk: entry for entry in map(_entry, rows)}
+        return {entry.pk: entry for entry in map(self._entry, rows)}
 
     def with_digests(self, digests: Collection[str]) -> dict[str, Entry]:
         """Returns digest -> credential."""
         found = {}
         for chunk in chunks([bytes.fromhex(digest.removeprefix("sha256:")) for digest in sorted(digests)]):
             for row in self.connection.execute(select(*_ENTRY).where(_C.digest.in_(chunk))):
-                entry = _entry(row)
+                entry = self._entry(row)
                 found[entry.digest] = entry
         return found
 
     def steps(self, pks: Collection[int]) -> list[Step]:
         """Returns the links in these credentials that a walk has to look at: all but the plain ones."""
-        return [_step(row) for row in self._rows(_STEPS, "pks", pks)]
+        return [self._step(row) for row in self._rows(_STEPS, "pks", pks)]
 
     def configs_of(self, weights: Collection[Entry]) -> list[tuple[int, Entry]]:
         """Returns (number of the weights, config) for every sound config that names these weights."""
         pks = {entry.pk for entry in weights}
         rows = self._rows(_CONFIGS, "keys", [key_of_id(entry.id) for entry in weights])
-        return [(row.weights, _entry(row, 1)) for row in rows if row.weights in pks]
+        return [(row.weights, self._entry(row, 1)) for row in rows if row.weights in pks]
 
     def claims(self, keys: Collection[bytes], codes: Sequence[int]) -> list[Claim]:
         """Returns the claims of these kinds about the ids with these keys."""
-        return [_claim(row, 4) for row in self._rows(_CLAIMS, "keys", keys, codes=codes)]
+        return [self._claim(row, 4) for row in self._rows(_CLAIMS, "keys", keys, codes=codes)]
 
     def claimed_among(self, pks: Collection[int], codes: Sequence[int]) -> list[tuple[int, bytes, int | None, bool]]:
         """Returns (holder, key, number, plain) of what these credentials link to and claims of these kinds are about.
@@ -208,22 +212,22 @@ class Snapshot:
 
     def naming(self, keys: Collection[bytes], relation: int) -> list[Entry]:
         """Returns the credentials that name one of these ids by this relation, whatever they say of its hash."""
-        return [_entry(row) for row in self._rows(_NAMING, "keys", keys, relation=relation)]
+        return [self._entry(row) for row in self._rows(_NAMING, "keys", keys, relation=relation)]
 
     def of_kind(self, kind: str) -> Iterator[Entry]:
         """Yields the credentials of a kind."""
-        return (_entry(row) for row in self.connection.execute(select(*_ENTRY).where(_C.kind == kind)))
+        return (self._entry(row) for row in self.connection.execute(select(*_ENTRY).where(_C.kind == kind)))
 
     def leaves(self, pks: Collection[int]) -> Iterator[tuple[int, Entry]]:
         """Yields (holder, entry) for the plain parts of these credentials."""
         for row in self._rows(_LEAVES, "pks", pks):
-            yield row.holder, _entry(row, 1)
+            yield row.holder, self._entry(row, 1)
 
     def above(self, entries: Collection[Entry]) -> list[tuple[int, int, Entry]]:
         """Returns (number of the part, relation, credential) for every sound link of a chain to one of these."""
         pks = {entry.pk for entry in entries}
         rows = self._rows(_UP, "keys", [key_of_id(entry.id) for entry in entries])
-        return [(row.below, row.relation, _entry(row, 2)) for row in rows if row.below in pks]
+        return [(row.below, row.relation, self._entry(row, 2)) for row in rows if row.below in pks]
 
     def count(self) -> int:
         """Returns the number of credentials."""
@@ -237,31 +241,32 @@ class Snapshot:
     def entries(self) -> Iterator[Entry]:
         """Yields every credential."""
         query = select(*_ENTRY).order_by(_C.pk).execution_options(yield_per=BATCH)
-        return (_entry(row) for row in self.connection.execute(query))
+        return (self._entry(row) for row in self.connection.execute(query))
+
+    def document(self, pk: int) -> bytes:
+        """Returns the bytes of a signed document."""
+        return self.connection.execute(select(_C.document).where(_C.pk == pk)).scalar_one()  # type: ignore[no-any-return]
 
     def _by_key(self, keys: Any) -> list[Entry]:
-        return [_entry(row) for row in self._rows(_BY_KEY, "keys", list(dict.fromkeys(keys)))]
+        return [self._entry(row) for row in self._rows(_BY_KEY, "keys", list(dict.fromkeys(keys)))]
 
     def _rows(self, query: Select[Any], name: str, values: Collection[Any], **others: Any) -> Iterator[Row[Any]]:
         for chunk in chunks(list(values)):
             yield from self.connection.execute(query, {name: chunk, **others})
+
+    def _entry(self, row: Row[Any], skip: int = 0) -> Entry:
+        pk, digest, *rest = row[skip:]
+        return Entry(pk, f"sha256:{bytes(digest).hex()}", *rest, view=self)
+
+    def _step(self, row: Row[Any]) -> Step:
+        entry = None if row.pk is None else self._entry(row, 5)
+        return Step(row.source, row.position, row.relation, State(row.state), bytes(row.target), entry)
+
+    def _claim(self, row: Row[Any], skip: int) -> Claim:
+        return Claim(self._entry(row, skip), bytes(row.target), row.to, State(row.state), row.hash)
 
 
 def chunks(values: list[_T], size: int = BATCH) -> Iterator[list[_T]]:
     """Yields ``values`` in lists of at most ``size``."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
-
-
-def _entry(row: Row[Any], skip: int = 0) -> Entry:
-    pk, digest, *rest = row[skip:]
-    return Entry(pk, f"sha256:{bytes(digest).hex()}", *rest)
-
-
-def _step(row: Row[Any]) -> Step:
-    entry = None if row.pk is None else _entry(row, 5)
-    return Step(row.source, row.position, row.relation, State(row.state), bytes(row.target), entry)
-
-
-def _claim(row: Row[Any], skip: int) -> Claim:
-    return Claim(_entry(row, skip), bytes(row.target), row.to, State(row.state), row.hash)
