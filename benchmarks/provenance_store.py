@@ -16,7 +16,6 @@ from pathlib import Path
 
 import recording
 from provenance_graph import data_id, system_id, write_crowd, write_graph
-
 from theriac.provenance import Accepted, Store, ask
 from theriac.provenance.answer import Answer
 from theriac.provenance.battery import read_credentials
@@ -54,7 +53,10 @@ def main() -> None:
     kind = "postgresql" if options.database else "sqlite"
     slower = 5 if options.database else 1
     rows = [["taken in, credentials a second", speed, f"at least {4000 / slower:,.0f}", speed >= 4000 / slower]]
-    rows += [[name, value, f"at most {bound * slower:g}", value <= bound * slower] for name, (value, bound) in figures.items()]
+    rows += [
+        [name, value, f"at most {bound * slower:g}", value <= bound * slower]
+        for name, (value, bound) in figures.items()
+    ]
     recording.write(
         f"provenance_store_{kind}",
         f"A store of {counts['credentials']:,} credentials, {kind}",

@@ -209,10 +209,10 @@ def test_an_expired_credential_is_issued_anew(store, issuer, key):
 
 
 def test_a_credential_is_issued_anew_when_what_it_links_to_was(store, issuer, described, key):
-    subject = described.config["credentialSubject"]
+    subject = described.trained.config["credentialSubject"]
     newer = issue("data", described.weights["credentialSubject"], key, id=described.weights["id"], valid_from=PAST)
     config = issuer.issue("config", subject | {"data": link_to(newer)})
-    assert config["id"] == described.config["id"]
+    assert config["id"] == described.trained.config["id"]
     assert config["credentialSubject"]["data"] == link_to(newer)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from theriac.errors import UserError
-from theriac.files import sha256_of, write_text
+from theriac.files import fetch, sha256_file, sha256_of, write_text
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
 from theriac.provenance.credentials import issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
@@ -42,6 +42,13 @@ class Artifact:
         kind = "sha256-merkle" if path.is_dir() else "sha256"
         last = path.absolute().name or path.anchor
         return cls(name or last, f"{kind}:{sha256_of(path)}", last)
+
+    @classmethod
+    def read(cls, name: str, sha256: str, path: str) -> "Artifact":
+        """Returns what was read from ``path``, which may be a URL; of a local path only the last part is recorded."""
+        local, remote = fetch(path).path, "://" in path
+        kind = "sha256" if local.is_file() and sha256_file(local) == sha256 else "sha256-merkle"
+        return cls(name, f"{kind}:{sha256}", path if remote else local.absolute().name, remote)
 
     def location(self) -> dict[str, str]:
         """Returns TAIBOM's form of ``path``."""

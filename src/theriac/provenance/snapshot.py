@@ -255,8 +255,9 @@ class Snapshot:
             yield from self.connection.execute(query, {name: chunk, **others})
 
     def _entry(self, row: Row[Any], skip: int = 0) -> Entry:
-        pk, digest, *rest = row[skip:]
-        return Entry(pk, f"sha256:{bytes(digest).hex()}", *rest, view=self)
+        values: list[Any] = [*row[skip:], self]
+        values[1] = f"sha256:{bytes(values[1]).hex()}"
+        return Entry(*values)
 
     def _step(self, row: Row[Any]) -> Step:
         entry = None if row.pk is None else self._entry(row, 5)
