@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from theriac.errors import UserError
-from theriac.files import sha256_of, write_text
+from theriac.files import write_text
+from theriac.manifest import sha256_of
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
 from theriac.provenance.credentials import check_time, issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
