@@ -85,6 +85,7 @@ def test_legacy_says_that_it_is_weak(folder: Path, capsys: pytest.CaptureFixture
     [
         ["nowhere"],
         ["empty"],
+        ["empty", "--out", "m"],
         ["d", "--against", "nowhere"],
         ["d", "--against", "d/a"],
         ["d", "--signature", "d/a"],

@@ -16,8 +16,8 @@ import pytest
 
 from theriac.errors import UserError
 from theriac.manifest import Manifest, build, build_to, read_manifest, sha256_of
-from theriac.manifest import building as building_module
 from theriac.manifest import partial as partial_module
+from theriac.manifest import working as working_module
 from theriac.manifest.walking import Top
 
 
@@ -112,6 +112,17 @@ class TestRefused:
             (top / "secret").chmod(0)
             with as_nobody(), pytest.raises(UserError, match=r"secret: cannot read: Permission denied"):
                 build(top)
+        finally:
+            shutil.rmtree(top)
+
+    def test_a_file_needs_no_right_to_list_its_folder(self) -> None:
+        top = Path(tempfile.mkdtemp())
+        try:
+            (top / "a").write_text("1")
+            top.chmod(0o711)
+            with as_nobody():
+                assert sha256_of(top / "a") == hashlib.sha256(b"1").hexdigest()
+                assert build(top / "a").total == 1
         finally:
             shutil.rmtree(top)
 
@@ -210,7 +221,7 @@ class TestChangedMeanwhile:
 
         def read(handle: int, size: int) -> bytes:
             data = real(handle, size)
-            if len(data) == building_module.CHUNK:
+            if len(data) == working_module.CHUNK:
                 with large.open("r+b") as file:
                     file.write(b"!")
             return data
@@ -277,8 +288,8 @@ class TestLinks:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from theriac.manifest import build_to, building, partial
-partial.SETTLED_NS, building.BATCH_FILES = 0, 10
+from theriac.manifest import build_to, partial, working
+partial.SETTLED_NS, working.BATCH_FILES = 0, 10
 def progress(share, step):
     if share > float(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)

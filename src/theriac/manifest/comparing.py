@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from theriac.errors import UserError
-from theriac.manifest.building import Progress, hash_files
+from theriac.manifest.building import hash_files
 from theriac.manifest.record import Manifest
 from theriac.manifest.walking import Symlinks
+from theriac.manifest.working import Progress
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,11 +34,10 @@ class State(NamedTuple):
     @classmethod
     def of(cls, status: os.stat_result) -> "State":
         """Returns the state in ``status``."""
-        return cls(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        return cls._make((status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file that was found.
 
     Attributes:
@@ -56,13 +54,18 @@ class Found:
 
 
 class Top:
-    """A folder that is looked through. Use it as a context manager."""
+    """A folder that is looked through. Use it as a context manager.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The folder; a link to one is followed, as the user named it.
+        listed: Whether its files will be listed. Opening one by name asks for fewer rights.
+    """
+
+    def __init__(self, path: Path, *, listed: bool = True) -> None:
         self.path = path
+        rights = os.O_RDONLY if listed else getattr(os, "O_PATH", os.O_RDONLY)
         try:
-            # the folder itself was named by the user, who may have named a link
-            self._handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._handle = os.open(path, rights | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise unreadable(error, path) from None
 
@@ -96,10 +99,11 @@ class Top:
             folder = folders.pop()
             if folder.count("/") >= MAX_DEPTH:
                 raise UserError(f"lies more than {MAX_DEPTH} folders deep", where=self.shown(folder))
+            above = f"{folder}/" if folder else ""
             try:
                 with self.opened(folder) as handle, os.scandir(handle) as listed:
                     for listing in listed:
-                        path = f"{folder}/{listing.name}" if folder else listing.name
+                        path = above + listing.name
                         self._check_name(path)
                         if listing.is_dir(follow_symlinks=False):
                             folders.append(path)
