@@ -118,9 +118,13 @@ def _hashed(top: Top, found: list[Found], workers: int, progress: Progress | Non
     if not found:
         return []
     with Partial(resume, top.path) as partial:
-        entries = [Entry(f.path, f.state.size, digest) for f in found if (digest := partial.digest(f)) is not None]
-        known = {entry.path for entry in entries}
-        left = [f for f in found if f.path not in known] if known else found
+        entries: list[Entry] = []
+        left = found if not partial else []
+        for file in found if partial else ():
+            if (digest := partial.digest(file)) is None:
+                left.append(file)
+            else:
+                entries.append(Entry(file.path, file.state.size, digest))
         for batch, digests in Work(top, left, workers, progress).results():
             partial.note(batch, digests)
             entries += [Entry(f.path, f.state.size, d) for f, d in zip(batch, digests, strict=True)]

@@ -55,6 +55,10 @@ class Partial:
         if self._handle >= 0:
             os.close(self._handle)
 
+    def __bool__(self) -> bool:
+        """Whether anything is known."""
+        return bool(self._known)
+
     def digest(self, found: Found) -> str | None:
         """Returns the SHA-256 of a file that is known and was not touched since, else None."""
         state, digest = self._known.get(found.path, (None, None))

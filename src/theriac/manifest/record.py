@@ -116,11 +116,12 @@ def unsafe_path(path: str) -> str | None:
 
 
 def _wrong(entry: Entry) -> str | None:
-    if wrong := unsafe_path(entry.path) if isinstance(entry.path, str) else "is not a path":
+    path, size, digest = entry
+    if wrong := unsafe_path(path) if isinstance(path, str) else "is not a path":
         return wrong
-    if type(entry.size) is not int or not 0 <= entry.size <= MAX_SIZE:
+    if type(size) is not int or not 0 <= size <= MAX_SIZE:
         return "has an impossible size"
-    if not isinstance(entry.sha256, str) or not _DIGEST.fullmatch(entry.sha256):
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         return "has no SHA-256 in lower-case hexadecimal"
     return None
 

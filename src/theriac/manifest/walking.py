@@ -104,7 +104,8 @@ class Top:
                 with self.opened(folder) as handle, os.scandir(handle) as listed:
                     for listing in listed:
                         path = above + listing.name
-                        self._check_name(path)
+                        if not path.isascii():
+                            self._check_name(path)
                         if listing.is_dir(follow_symlinks=False):
                             folders.append(path)
                         elif found := self._file(path, folder, listing, links):
