@@ -20,7 +20,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import recording
 from theriac.manifest import build
 
 CORES = (1, 2)
@@ -87,6 +86,8 @@ def main() -> None:
             top = make(Path(temporary) / title, count, size, arguments.seed)
             figures[f"{count} files of {title}"] = {"bytes": count * size, "cores": compare(top, arguments.repeats)}
             shutil.rmtree(top)
+    import recording  # it loads torch, beside whose objects Python's garbage collector would slow the measurement down
+
     version = subprocess.run(["sha256sum", "--version"], capture_output=True, text=True, check=True).stdout
     rows = []
     for title, figure in figures.items():

@@ -8,7 +8,7 @@ from theriac.errors import UserError
 from theriac.files import sha256_file
 from theriac.manifest.partial import Partial
 from theriac.manifest.record import Entry, Manifest, write_manifest
-from theriac.manifest.walking import Found, State, Symlinks, Top, unreadable
+from theriac.manifest.walking import Found, Symlinks, Top, state_of, unreadable
 from theriac.manifest.working import Progress, Work
 
 MAX_WORKERS = 8  # beyond that the interpreter's lock and the disk set the pace
@@ -106,7 +106,7 @@ def _single(path: Path, real: Path) -> Found:
         raise unreadable(error, path) from None
     if not stat.S_ISREG(status.st_mode):
         raise UserError("is neither a regular file nor a folder", where=path)
-    return Found(path.absolute().name, "", real.name, State.of(status))
+    return Found(path.absolute().name, "", real.name, status.st_size, state_of(status))
 
 
 def _processors() -> int:
@@ -124,8 +124,8 @@ def _hashed(top: Top, found: list[Found], workers: int, progress: Progress | Non
             if (digest := partial.digest(file)) is None:
                 left.append(file)
             else:
-                entries.append(Entry(file.path, file.state.size, digest))
+                entries.append(Entry(file.path, file.size, digest))
         for batch, digests in Work(top, left, workers, progress).results():
             partial.note(batch, digests)
-            entries += [Entry(f.path, f.state.size, d) for f, d in zip(batch, digests, strict=True)]
+            entries += [Entry(f.path, f.size, d) for f, d in zip(batch, digests, strict=True)]
     return entries

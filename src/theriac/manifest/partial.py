@@ -16,7 +16,8 @@ SETTLED_NS = 2_000_000_000
 without a trace. Two seconds is the coarsest clock of a file system in use."""
 
 _FORMAT = "theriac-manifest-partial"
-_FIELDS = ["path", "sha256", *State._fields]
+_STATE = ("size", "inode", "mtime_ns", "ctime_ns")
+_FIELDS = ["path", "sha256", *_STATE]
 
 
 class Partial:
@@ -70,9 +71,9 @@ class Partial:
             return
         settled = time.time_ns() - SETTLED_NS
         lines = [
-            _line({"path": found.path, "sha256": digest, **found.state._asdict()})
+            _line({"path": found.path, "sha256": digest, **dict(zip(_STATE, found.state, strict=True))})
             for found, digest in zip(batch, digests, strict=True)
-            if found.state.ctime_ns < settled
+            if found.state[3] < settled
         ]
         try:
             os.write(self._handle, b"".join(lines))  # cut off by a full disk, the last line is dropped when read
@@ -112,4 +113,4 @@ def _parsed(line: bytes) -> tuple[str, State, str] | None:
         return None
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
         return None
-    return path, State(*numbers), digest
+    return path, (numbers[0], numbers[1], numbers[2], numbers[3]), digest

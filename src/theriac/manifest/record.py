@@ -37,12 +37,10 @@ def merkle_root(entries: Iterable[tuple[str, int, str]]) -> str:
     The root is taken over the leaves ``sha256(0x00 || path || 0x00 || size || 0x00 || sha256)`` with inner nodes
     ``sha256(0x01 || left || right)``, an odd node being carried up unchanged (RFC 6962 style domain separation).
     """
-    level = [
-        hashlib.sha256(b"\0" + name.encode() + b"\0" + str(size).encode() + b"\0" + bytes.fromhex(digest)).digest()
-        for name, size, digest in entries
-    ]
+    sha256 = hashlib.sha256
+    level = [sha256(f"\0{name}\0{size}\0".encode() + bytes.fromhex(digest)).digest() for name, size, digest in entries]
     while len(level) > 1:
-        paired = [hashlib.sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
+        paired = [sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
         level = paired + ([level[-1]] if len(level) % 2 else [])
     return level[0].hex()
 

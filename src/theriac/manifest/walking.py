@@ -23,18 +23,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class State(NamedTuple):
-    """What tells whether a file was changed: the time of change cannot be set back by its writer."""
+State = tuple[int, int, int, int]
+"""Size, inode, and times in nanoseconds of the last change of the bytes and of anything about the file.
 
-    size: int
-    inode: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> "State":
-        """Returns the state in ``status``."""
-        return cls._make((status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns))
+It tells whether a file was changed: the last one cannot be set back by who changes it.
+"""
 
 
 class Found(NamedTuple):
@@ -44,12 +37,14 @@ class Found(NamedTuple):
         path: Its path below the folder.
         folder: The folder below the top where its bytes are; differs from that of ``path`` for a link.
         name: Its name there.
+        size: Its size in bytes.
         state: What it was like.
     """
 
     path: str
     folder: str
     name: str
+    size: int
     state: State
 
 
@@ -134,7 +129,7 @@ class Top:
         except OSError as error:
             raise unreadable(error, self.shown(path)) from None
         if stat.S_ISREG(status.st_mode):
-            return Found(path, folder, listing.name, State.of(status))
+            return Found(path, folder, listing.name, status.st_size, state_of(status))
         if links == "ignore":
             return None
         raise UserError("is not a regular file", where=self.shown(path), do="remove it")
@@ -157,7 +152,12 @@ class Top:
             raise UserError(f"is a symbolic link that cannot be followed: {error.strerror}", where=where) from None
         if not stat.S_ISREG(status.st_mode):
             raise UserError("is a symbolic link to something that is no file", where=where, do="replace it by a copy")
-        return Found(path, folder, name, State.of(status))
+        return Found(path, folder, name, status.st_size, state_of(status))
+
+
+def state_of(status: os.stat_result) -> State:
+    """Returns the state in ``status``."""
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def open_file(name: str, folder: int) -> int:

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import groupby
 
 from theriac.errors import UserError
-from theriac.manifest.walking import Found, State, Top, open_file, unreadable
+from theriac.manifest.walking import Found, Top, open_file, state_of, unreadable
 
 Progress = Callable[[float, str], None]
 
@@ -36,12 +36,12 @@ class Work:
 
     def __init__(self, top: Top, found: list[Found], workers: int, progress: Progress | None) -> None:
         self._top, self._workers, self._progress = top, workers, progress
-        self._count, self._bytes = len(found), sum(file.state.size for file in found)
+        self._count, self._bytes = len(found), sum(file.size for file in found)
         self._files_done = self._bytes_done = 0
         self._lock, self._stop = threading.Lock(), threading.Event()
-        large = sorted((file for file in found if file.state.size >= LARGE), key=lambda file: -file.state.size)
+        large = sorted((file for file in found if file.size >= LARGE), key=lambda file: -file.size)
         self._large = deque([file] for file in large)  # the largest first, so that all threads end together
-        self._small = deque(_batches([file for file in found if file.state.size < LARGE]))
+        self._small = deque(_batches([file for file in found if file.size < LARGE]))
 
     def results(self) -> Iterator[tuple[list[Found], list[str]]]:
         """Yields files with their digests as they are known, telling how far it is at least five times a second."""
@@ -57,7 +57,7 @@ class Work:
                     done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
                     for future in done:
                         batch, (digests, waited) = running.pop(future), future.result()
-                        if batch[0].state.size < LARGE:
+                        if batch[0].size < LARGE:
                             lanes = self._workers if waited else 1
                         self._files_done += len(batch)
                         yield batch, digests
@@ -71,14 +71,14 @@ class Work:
         """Returns the batch to begin now, if any; one more than there are threads waits its turn."""
         if len(running) > self._workers:
             return None
-        if self._small and sum(batch[0].state.size < LARGE for batch in running) < lanes:
+        if self._small and sum(batch[0].size < LARGE for batch in running) < lanes:
             return self._small.popleft()
         return self._large.popleft() if self._large else None
 
     def _batch(self, batch: list[Found]) -> tuple[list[str], bool]:
         """Returns the digests of files in one folder, and whether most of the time went into waiting for them."""
         digests: list[str] = []
-        small = sum(found.state.size for found in batch if found.state.size < LARGE)  # large ones tell as they are read
+        small = sum(found.size for found in batch if found.size < LARGE)  # large ones tell as they are read
         clock, processor = time.perf_counter(), time.thread_time()
         try:
             with self._top.opened(batch[0].folder) as folder:
@@ -95,14 +95,14 @@ class Work:
         try:
             handle = open_file(found.name, folder)
             try:
-                digest = self._digest(handle, found.state.size)
+                digest = self._digest(handle, found.size)
                 status = os.fstat(handle)
             finally:
                 os.close(handle)
         except OSError as error:
             raise unreadable(error, self._top.shown(found.path)) from None
         # what was opened is the very file that was listed, which was a regular one, and nobody touched it since
-        if digest is None or State.of(status) != found.state:
+        if digest is None or state_of(status) != found.state:
             do = "run again when nobody writes there"
             raise UserError("was changed while it was read", where=self._top.shown(found.path), do=do)
         return digest
