@@ -2,13 +2,15 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from theriac.errors import UserError
-from theriac.files import fetch, sha256_file, sha256_of, write_text
+from theriac.files import fetch, sha256_file, write_text
+from theriac.manifest import Entry, Manifest, build, oms_root_digest
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
 from theriac.provenance.credentials import issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
@@ -29,30 +31,42 @@ class Artifact:
         hash: ``sha256:`` and the digest of a file, or ``sha256-merkle:`` and the Merkle root of a folder.
         path: Where it was, as the user named it; recorded, never followed.
         remote: Whether ``path`` is a URL.
+        oms: OpenSSF model signing's root digest, ``sha256:`` and hexadecimal, by which a ``model.sig`` can be matched.
     """
 
     name: str
     hash: str
     path: str
     remote: bool = False
+    oms: str | None = None
 
     @classmethod
     def at(cls, path: Path, name: str | None = None) -> "Artifact":
         """Returns the file or folder at ``path``, hashing it; the path is recorded by its last part only."""
-        kind = "sha256-merkle" if path.is_dir() else "sha256"
         last = path.absolute().name or path.anchor
-        return cls(name or last, f"{kind}:{sha256_of(path)}", last)
+        manifest = build(path)
+        return cls(name or last, manifest.root, last, oms=_oms(manifest))
 
     @classmethod
     def read(cls, name: str, sha256: str, path: str) -> "Artifact":
         """Returns what was read from ``path``, which may be a URL; of a local path only the last part is recorded."""
         local, remote = fetch(path).path, "://" in path
-        kind = "sha256" if local.is_file() and sha256_file(local) == sha256 else "sha256-merkle"
-        return cls(name, f"{kind}:{sha256}", path if remote else local.absolute().name, remote)
+        where = path if remote else local.absolute().name
+        if not local.is_file() or sha256_file(local) != sha256:
+            return cls(name, f"sha256-merkle:{sha256}", where, remote)
+        manifest = Manifest((Entry(local.name, local.stat().st_size, sha256),), single=True)
+        return cls(name, f"sha256:{sha256}", where, remote, _oms(manifest))
 
     def location(self) -> dict[str, str]:
         """Returns TAIBOM's form of ``path``."""
         return {"type": "remote" if self.remote else "local", "path": self.path}
+
+
+def _oms(manifest: Manifest) -> str | None:
+    """Returns OpenSSF's digest; none of a folder of which its tool would sign nothing."""
+    with suppress(UserError):
+        return f"sha256:{oms_root_digest(manifest)}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -111,13 +125,15 @@ class Issuer:
 
     def data(self, artifact: Artifact, *, weights: bool = False) -> Document:
         """Returns a credential about a data set or a model's weights."""
-        subject = {
+        subject: dict[str, Any] = {
             "name": artifact.name,
             "label": "Weights" if weights else "Training",
             "location": artifact.location(),
             "hash": artifact.hash,
             "lastAccessed": to_text(datetime.now(UTC)),
         }
+        if weights and artifact.oms:
+            subject["omsRootDigest"] = artifact.oms
         return self.issue("data", subject)
 
     def code(self, artifact: Artifact, version: str) -> Document:

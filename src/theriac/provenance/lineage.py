@@ -6,7 +6,8 @@ from pathlib import Path
 
 import theriac
 from theriac.errors import UserError
-from theriac.files import merkle_root, replacing, sha256_file
+from theriac.files import replacing, sha256_file
+from theriac.manifest import Entry, merkle_root
 from theriac.provenance.canonical import Document, canonical, parse
 from theriac.provenance.credentials import verify
 from theriac.provenance.describe import Scalar, TrainedModel, describe_training
@@ -74,5 +75,5 @@ def own_code() -> Artifact:
     """Returns theriac's own program files."""
     root = Path(theriac.__file__).parent
     files = sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix().encode())
-    entries = [(file.relative_to(root).as_posix(), file.stat().st_size, sha256_file(file)) for file in files]
+    entries = [Entry(file.relative_to(root).as_posix(), file.stat().st_size, sha256_file(file)) for file in files]
     return Artifact("theriac", f"sha256-merkle:{merkle_root(entries)}", "theriac")
