@@ -5,20 +5,7 @@ from typing import Any
 
 from theriac.provenance.canonical import Document, Invalid
 from theriac.provenance.foreign import check_foreign
-from theriac.provenance.kinds import RELATIONS, check_subject, recognise
-
-# The field of a claim that holds what is claimed; where there is none, it is the claim itself without its type.
-_DETAILS = {
-    "sbom-attestation": "sbom",
-    "vulnerability-attestation": "vulnerability",
-    "provided-attestation": "provider",
-    "poisoning-attestation": "poisoning",
-    "pollution-attestation": "pollution",
-    "bias-attestation": "bias",
-    "best-practice-attestation": "best_practice",
-    "poisoning-check-attestation": "check",
-    "checked-attestation": "check",
-}
+from theriac.provenance.kinds import CLAIMS, RELATIONS, check_subject, recognise
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +85,7 @@ def details_of(document: Document) -> Document:
     claim = subject.get("attestation") if isinstance(subject, dict) and kind.endswith("attestation") else None
     if not isinstance(claim, dict):
         return {}
-    inner = claim.get(_DETAILS.get(kind, ""))
+    inner = claim.get(CLAIMS.get(kind, ("", ""))[1])
     if isinstance(inner, dict):
         return inner
     return {name: value for name, value in claim.items() if name != "type"}

@@ -18,6 +18,7 @@ from theriac.provenance.kinds.ours import may_retract
 from theriac.provenance.kinds.urls import SCHEMA_ROOT, SCHEMA_VERSION, named_by, schema_url
 
 __all__ = [
+    "CLAIMS",
     "COMPONENTS",
     "FOREIGN_ONLY",
     "KINDS",
@@ -26,6 +27,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Strict",
     "check_subject",
+    "claim_of",
     "first_fault",
     "is_foreign",
     "json_schema",
@@ -70,6 +72,32 @@ RELATIONS: dict[str, tuple[str, ...]] = {
     "retraction": ("retracts",),
     **{kind: ("component",) for kind in (*KINDS, *FOREIGN_ONLY) if kind.endswith("attestation")},
 }
+
+
+# The type that a claim states, and the field that holds what is claimed; without a field it is the claim itself.
+CLAIMS: dict[str, tuple[str, str]] = {
+    "licence-attestation": ("License", ""),
+    "sbom-attestation": ("SBOM", "sbom"),
+    "vulnerability-attestation": ("vulnerability", "vulnerability"),
+    "provided-attestation": ("provided", "provider"),
+    "poisoning-attestation": ("poisoning", "poisoning"),
+    "pollution-attestation": ("pollution", "pollution"),
+    "bias-attestation": ("bias", "bias"),
+    "best-practice-attestation": ("best practice", "best_practice"),
+    "functional-performance-attestation": ("functional performance", ""),
+    "poisoning-check-attestation": ("poisoning-check", "check"),
+    "checked-attestation": ("checked", "check"),
+}
+
+
+def claim_of(kind: str, details: Document) -> Document:
+    """Returns the ``attestation`` of a credential that claims ``details``.
+
+    >>> claim_of("bias-attestation", {"types": ["selection bias"]})
+    {'type': 'bias', 'bias': {'types': ['selection bias']}}
+    """
+    type, name = CLAIMS[kind]
+    return {"type": type} | ({name: details} if name else details)
 
 
 def recognise(document: Document) -> tuple[str, bool]:
