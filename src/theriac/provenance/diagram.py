@@ -103,6 +103,21 @@ def diagram_of(chain: Chain, claims: Iterable[Attestation]) -> Diagram:
     return diagram
 
 
+def parts_of(chain: Chain) -> Diagram:
+    """Returns every part of a chain, and every link as it was found, with nothing left out; no crowds, no claims.
+
+    The key of a part's box is :func:`key_of` it; those of missing parts are others.
+    """
+    builder = _Builder(chain)
+    builder.add_parts()
+    return builder.diagram
+
+
+def key_of(node: Node) -> str:
+    """Returns the key of a part's box."""
+    return f"n{node.entry.pk}"
+
+
 class _Builder:
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -122,7 +137,7 @@ class _Builder:
     def add_parts(self) -> None:
         """Adds a box for each part that the walk found, and one for each that it missed."""
         for node in self.chain.nodes.values():
-            self.diagram.boxes[_key(node)] = self._box(node)
+            self.diagram.boxes[key_of(node)] = self._box(node)
         for node in self.chain.nodes.values():
             self._join_parent(node)
         for node in self.chain.nodes.values():
@@ -141,7 +156,7 @@ class _Builder:
     def add_crowds(self) -> None:
         """Adds one box for the plain parts of each pack that has too many of them."""
         for node in self.chain.crowds:
-            holder = _key(node)
+            holder = key_of(node)
             rest = node.entry.fanout - sum(arrow.source == holder for arrow in self.diagram.arrows)
             if rest > 0:
                 more = "more " if rest < node.entry.fanout else ""
@@ -152,7 +167,9 @@ class _Builder:
 
     def _box(self, node: Node) -> Box:
         entry = node.entry
-        box = Box(_key(node), WORDS.get(node.role, node.role or "of an unknown kind"), entry.name or entry.id, entry.id)
+        box = Box(
+            key_of(node), WORDS.get(node.role, node.role or "of an unknown kind"), entry.name or entry.id, entry.id
+        )
         gaps = [gap.removeprefix(f"{entry.id}: ") for gap in self.chain.gaps if gap.startswith(f"{entry.id}: ")]
         if not entry.valid:
             gaps.insert(0, f"does not hold: {entry.reason}")
@@ -172,7 +189,7 @@ class _Builder:
         if named:
             self._follow(parent, named, node)
         else:
-            self._join(_key(parent), _key(node), parent.sound and node.sound, "trained by" if backwards else "")
+            self._join(key_of(parent), key_of(node), parent.sound and node.sound, "trained by" if backwards else "")
 
     def _follow(self, node: Node, link: Link, only: Node | None = None) -> None:
         label = "derived from" if link.relation == "derivedFrom" else ""
@@ -180,7 +197,7 @@ class _Builder:
         if not candidates:
             absent = self._other(link.target, "missing", link.target, "missing")
             absent.marks = ["is not in the store"]
-            self._join(_key(node), absent.key, False, label)
+            self._join(key_of(node), absent.key, False, label)
             return
         offered = [_candidate(candidate.entry) for candidate in candidates]
         target = follow(node.role, RELATIONS[link.relation], link.hash, offered, 0)
@@ -188,10 +205,10 @@ class _Builder:
             held = target.to == candidate.entry.pk
             if held or target.to is None:
                 flaw = "" if held else _FLAWS.get(target.state, "")
-                box = self.diagram.boxes[_key(candidate)]
+                box = self.diagram.boxes[key_of(candidate)]
                 if flaw and not box.marks:
                     box.tone, box.marks = "doubt", [flaw]
-                self._join(_key(node), box.key, held and node.sound and candidate.sound, label)
+                self._join(key_of(node), box.key, held and node.sound and candidate.sound, label)
 
     def _join(self, source: str, target: str, holds: bool, label: str = "") -> None:
         if (source, target) not in self.joined and (target, source) not in self.joined:
@@ -202,13 +219,13 @@ class _Builder:
         """Returns the box of what a claim is about, making it if the part is one of a crowd."""
         nodes = self.by_id.get(claim.component["id"], [])
         if nodes:
-            return self.diagram.boxes[_key(next((node for node in nodes if node.path == claim.path), nodes[0]))]
+            return self.diagram.boxes[key_of(next((node for node in nodes if node.path == claim.path), nodes[0]))]
         holder = self.by_path.get(claim.path[:-1])
         if holder is None:
             return None
         id = claim.component["id"]
         box = self._other(id, WORDS["data Training"], claim.component_name or id)
-        self._join(_key(holder), box.key, holder.sound)
+        self._join(key_of(holder), box.key, holder.sound)
         return box
 
     def _other(self, id: str, role: str, name: str, tone: Tone = "plain") -> Box:
@@ -226,10 +243,6 @@ class _Builder:
             chosen = [link for link in links if RELATIONS.get(link.relation) in CHAIN]
             self.links[node.entry.pk] = {link.target: link for link in chosen}
         return self.links[node.entry.pk]
-
-
-def _key(node: Node) -> str:
-    return f"n{node.entry.pk}"
 
 
 def _candidate(entry: Entry) -> Candidate:
@@ -253,7 +266,8 @@ def _mark(box: Box, claims: Sequence[Attestation]) -> None:
         number = f"{len(doubts)} claims do" if len(doubts) > 1 else f"a claim of {doubts[0].type} does"
         said.append(f"{number} not count")
     searched = [claim for claim in others if claim.type.endswith("check") or claim.type == "checked"]
-    said += [f"searched: {claim.details.get('verdict', 'see the claim')}" for claim in searched[:1]]
+    verdicts = [str(claim.details.get("verdict", "")) for claim in searched]
+    said += [f"searched: {'nothing found' if verdicts[0] == 'clean' else verdicts[0]}"] if verdicts else []
     plain = sorted({claim.type.replace("-", " ") for claim in others if claim not in searched})
     said += [f"attested: {', '.join(plain)}"] if plain else []
     box.marks = [*said, *box.marks]

@@ -254,7 +254,7 @@ def _advance(character: str) -> float:
     if unicodedata.east_asian_width(character) in "WF":
         return 1.05
     if character in "mwMW@%—":
-        return 0.95
+        return 1.08 if character in "MW@" else 0.95
     if character in "iljtf.,:;'|!()[] rI-":
         return 0.38
     return 0.72 if character.isupper() else 0.6

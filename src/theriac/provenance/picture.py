@@ -91,7 +91,7 @@ def _upwards(answer: Answer, nodes: Iterable[Node]) -> Diagram:
 
 
 def _mermaid(diagram: Diagram) -> str:
-    lines = ["flowchart LR", f"  accTitle: {_escaped(diagram.title)}", *(f"  {line}" for line in _CLASSES)]
+    lines = ["flowchart LR", f"  accTitle: {_spoken(diagram.title)}", *(f"  {line}" for line in _CLASSES)]
     for box in diagram.boxes.values():
         lines.append(f'  {box.key}["{_label(box)}"]:::{box.tone}')
     for arrow in diagram.arrows:
@@ -112,3 +112,8 @@ def _label(box: Box) -> str:
 def _escaped(text: str) -> str:
     """Returns text as Mermaid shows it: what means something to Mermaid or to a browser becomes a number."""
     return "".join(c if c.isalnum() or c in _SAFE else f"#{ord(c)};" for c in legible(text, 500))
+
+
+def _spoken(text: str) -> str:
+    """Returns text for a title, which cannot hold such numbers: what Mermaid could misread becomes a space."""
+    return " ".join("".join(c if c.isalnum() or c in "-_.," else " " for c in legible(text, 200)).split())
