@@ -1,9 +1,9 @@
 """Everything that a store holds about one system, to be taken in elsewhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from theriac.provenance.facts import details_of
-from theriac.provenance.snapshot import Entry, Snapshot, chunks
+from theriac.provenance.snapshot import Entry, Snapshot
 from theriac.provenance.tables import CLAIMS, RELATIONS, key_of_id
 from theriac.provenance.walk import Chain
 
@@ -26,7 +26,7 @@ def credentials_of(view: Snapshot, chain: Chain) -> Iterator[Entry]:
     keys |= {key_of_id(entry.id) for entry in (*claims.values(), *people.values())}
     seen: set[int] = set()
     while keys:  # a retraction may be retracted
-        named = {entry.pk: entry for entry in _retractions(view, keys) if entry.pk not in seen}
+        named = {e.pk: e for e in view.naming(keys, RELATIONS["retracts"]) if e.pk not in seen}
         yield from named.values()
         seen |= named.keys()
         keys = {key_of_id(entry.id) for entry in named.values()}
@@ -36,8 +36,3 @@ def _parts(view: Snapshot, chain: Chain) -> Iterator[Entry]:
     yield from (node.entry for node in chain.nodes.values())
     yield from (node.entry for node in chain.roots if node.entry.pk not in chain.nodes)
     yield from (entry for _, entry in view.leaves([node.entry.pk for node in chain.crowds]))
-
-
-def _retractions(view: Snapshot, keys: Iterable[bytes]) -> Iterator[Entry]:
-    for chunk in chunks(sorted(keys)):
-        yield from view.naming(chunk, RELATIONS["retracts"])

@@ -160,7 +160,7 @@ class _Builder:
             rest = node.entry.fanout - sum(arrow.source == holder for arrow in self.diagram.arrows)
             if rest > 0:
                 more = "more " if rest < node.entry.fanout else ""
-                name = f"{rest:,} {more}data sets".replace(",", "\u202f")
+                name = f"{rest:,} {more}data sets".replace(",", " ")
                 box = Box(f"c{node.entry.pk}", "data sets", name, tone="crowd")
                 self.diagram.boxes[box.key] = box
                 self._join(holder, box.key, node.sound)
@@ -336,7 +336,7 @@ def _cut(diagram: Diagram, seen: set[str], left_out: dict[tuple[str, str, bool],
         hidden = [key for key in keys if key not in seen]
         if hidden:
             plural = role if role in ("code", "missing", "weights") or len(hidden) == 1 else f"{role}s"
-            box = Box(f"h{number}", plural, f"… and {len(hidden):,} more".replace(",", "\u202f"), tone="crowd")
+            box = Box(f"h{number}", plural, f"… and {len(hidden):,} more".replace(",", " "), tone="crowd")
             if alarming:
                 box.tone, box.marks = "alarm", ["claims about these count, too"]
             diagram.boxes[box.key] = box
