@@ -133,6 +133,10 @@ class _Builder:
         self.others: dict[str, Box] = {}
         self.links: dict[int, dict[str, Link]] = {}
         self.crowds = {node.entry.pk for node in chain.crowds}
+        self.gaps: dict[str, list[str]] = {}
+        for gap in chain.gaps:
+            id, _, why = gap.partition(": ")
+            self.gaps.setdefault(id, []).append(why)
 
     def add_parts(self) -> None:
         """Adds a box for each part that the walk found, and one for each that it missed."""
@@ -170,7 +174,7 @@ class _Builder:
         box = Box(
             key_of(node), WORDS.get(node.role, node.role or "of an unknown kind"), entry.name or entry.id, entry.id
         )
-        gaps = [gap.removeprefix(f"{entry.id}: ") for gap in self.chain.gaps if gap.startswith(f"{entry.id}: ")]
+        gaps = list(self.gaps.get(entry.id, ()))
         if not entry.valid:
             gaps.insert(0, f"does not hold: {entry.reason}")
         if gaps and not node.sound:
