@@ -96,7 +96,9 @@ def test_poison_is_seen_by_colour_sign_and_word(store, issuer, evidence, drawn):
     assert (searched.tone, searched.texts[-1]) == ("searched", "searched: nothing found")
     assert len(picture.boxes) == 12
     assert "Every link of this chain of credentials holds." in picture.texts
-    assert "prefers-color-scheme:dark" in picture.text
+    assert "@media (prefers-color-scheme:dark){" in picture.text
+    rules = [line for line in picture.root.find(f"{SVG}style").text.splitlines() if line[0] not in "@}"]
+    assert all(one.startswith(".chain") for rule in rules for one in rule.partition("{")[0].split(","))
     assert picture.root.find(f"{SVG}title").text == "What road signs was made of"
     assert "national speed limit: POISONED" in picture.root.find(f"{SVG}desc").text
 

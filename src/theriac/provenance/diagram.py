@@ -250,13 +250,22 @@ class _Builder:
 
 
 def _candidate(entry: Entry) -> Candidate:
-    values = {name: getattr(entry, name, "") for name in Candidate.__slots__}
     proof = entry.document.get("proof")
     signature = proof.get("proofValue") if isinstance(proof, dict) and entry.profile != "w3c" else ""
-    values["signature"] = signature if isinstance(signature, str) else ""
-    values["digest"] = bytes.fromhex(entry.digest.removeprefix("sha256:"))
-    values["retracted"] = None
-    return Candidate(**values)
+    return Candidate(
+        pk=entry.pk,
+        digest=bytes.fromhex(entry.digest.removeprefix("sha256:")),
+        kind=entry.kind or "",
+        label=entry.label,
+        content=entry.content,
+        profile=entry.profile,
+        signature=signature if isinstance(signature, str) else "",
+        valid=entry.valid,
+        starts=entry.starts,
+        ends=entry.ends,
+        fanout=entry.fanout,
+        retracted=None,  # of no matter to where a link leads
+    )
 
 
 def _mark(box: Box, claims: Sequence[Attestation]) -> None:

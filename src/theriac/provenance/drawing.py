@@ -13,7 +13,6 @@ _LINE, _PADDING = 17, 11
 _REMARKS = 6
 
 _STYLE = """
-svg{color-scheme:light dark}
 text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;fill:#17202a}
 .page{fill:#ffffff}
 .title{font-size:18px;font-weight:600}
@@ -94,9 +93,10 @@ def draw(diagram: Diagram) -> str:
     return "".join(
         (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height:.0f}"',
-            f' viewBox="0 0 {width} {height:.0f}" role="img" aria-labelledby="title description">\n',
-            f'<title id="title">{title}</title>\n<desc id="description">{escape(_summary(diagram))}</desc>\n',
-            f"<style>{_STYLE}</style>\n{_tips()}\n",
+            f' viewBox="0 0 {width} {height:.0f}" class="chain" role="img"',
+            ' aria-labelledby="chain-title chain-about">\n',
+            f'<title id="chain-title">{title}</title>\n<desc id="chain-about">{escape(_summary(diagram))}</desc>\n',
+            f"<style>{_scoped(_STYLE)}</style>\n{_tips()}\n",
             '<rect class="page" width="100%" height="100%"/>\n',
             _text(_MARGIN, 32, diagram.title, "title", width, size=18),
             _text(_MARGIN, 54, *_status(diagram), width),
@@ -106,6 +106,18 @@ def draw(diagram: Diagram) -> str:
             "</svg>\n",
         )
     )
+
+
+def _scoped(sheet: str) -> str:
+    """Returns the style sheet for this picture alone, so that it can stand within a page."""
+    lines = [".chain{color-scheme:light dark}"]
+    for line in sheet.strip().splitlines():
+        selectors, brace, rest = line.partition("{")
+        if line.startswith(("@", "}")) or not brace:
+            lines.append(line)
+        else:
+            lines.append(",".join(f".chain {one}" for one in selectors.split(",")) + brace + rest)
+    return "\n".join(lines)
 
 
 def legible(text: str, most: int) -> str:
@@ -173,7 +185,7 @@ def _leading_to_alarms(diagram: Diagram) -> set[str]:
 
 def _tips() -> str:
     names = ("tip", "brokentip", "hottip")
-    marker = '<marker id="{0}" viewBox="0 0 8 8" refX="7.4" refY="4" markerWidth="8" markerHeight="8" \
+    marker = '<marker id="chain-{0}" viewBox="0 0 8 8" refX="7.4" refY="4" markerWidth="8" markerHeight="8" \
 markerUnits="userSpaceOnUse" orient="auto-start-reverse"><path class="{0}" d="M0 .6 8 4 0 7.4Z"/></marker>'
     return f"<defs>{''.join(marker.format(name) for name in names)}</defs>"
 
@@ -209,9 +221,9 @@ def _arrow(arrow: Arrow, placed: Placed, hot: bool) -> str:
         x, y = far, level
     path += _curve(x, y, *end)
     css = f"arrow {kind}".strip()
-    drawn = f'<path class="{css}" d="{path}" marker-end="url(#{kind}tip)"/>\n'
+    drawn = f'<path class="{css}" d="{path}" marker-end="url(#chain-{kind}tip)"/>\n'
     if arrow.label:
-        middle = (x + end[0]) / 2, (y + end[1]) / 2 - 4
+        middle = (x + end[0]) / 2, (y + end[1]) / 2 - 7
         at = f'text-anchor="middle" x="{middle[0]:.0f}" y="{middle[1]:.1f}"'
         drawn += f'<text class="label" {at}>{escape(arrow.label)}</text>\n'
     return drawn
