@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "attest": "Sign a credential about data, weights or a whole system.",
     "verify": "Check the signature of a credential.",
     "query": "Ask what signed credentials say about an AI system.",
+    "export": "Write what a store says about an AI system as a BOM, a picture, credentials or Prolog facts.",
     "methods": "List detectors, mitigations and triggers with their papers.",
 }
 

@@ -49,10 +49,15 @@ class Entry:
         """The kind with its label."""
         return role_of(self.kind or "", self.label)
 
+    @property
+    def signed(self) -> bytes:
+        """The bytes of the signed document; those of a large one are fetched only now."""
+        return self.view.document(self.pk) if self.data is None else self.data
+
     @cached_property
     def document(self) -> Document:
-        """The signed document; a large one is fetched only now."""
-        data = self.view.document(self.pk) if self.data is None else self.data
+        """The signed document."""
+        data = self.signed
         try:
             if not isinstance(data, bytes):
                 raise Invalid("not bytes")
