@@ -90,8 +90,8 @@ def test_a_system_with_claims(store, issuer, evidence, version):
     assert (first["type"], first["name"], first["data"]) == ("data", "20mph", [{"type": "dataset", "name": "20mph"}])
     assert first["externalReferences"] == [{"type": "attestation", "url": data[0]}]
     depends = {item["ref"]: item.get("dependsOn") for item in bom["dependencies"]}
-    assert depends[described.data_pack["id"]] == data
-    assert set(depends[described.id]) == {described.config["id"], described.inference_code["id"]}
+    assert depends[described.trained.data_pack["id"]] == data
+    assert set(depends[described.id]) == {described.trained.config["id"], described.inference_code["id"]}
     assert bom["compositions"] == [{"aggregate": "complete", "dependencies": [described.id]}]
 
 
@@ -149,9 +149,9 @@ def test_broken_links_are_said_and_not_followed(store, issuer, key, version):
     bom = export(store, described.id, version)
     assert bom["compositions"][0]["aggregate"] == "incomplete"
     assert f"{described.data[2]['id']} is not in the store" in properties(bom["metadata"], "gap")
-    pack = part(bom, described.data_pack["id"])
+    pack = part(bom, described.trained.data_pack["id"])
     assert set(properties(pack, "broken-link")) == {described.data[1]["id"], described.data[2]["id"]}
-    [depends] = [item["dependsOn"] for item in bom["dependencies"] if item["ref"] == described.data_pack["id"]]
+    [depends] = [item["dependsOn"] for item in bom["dependencies"] if item["ref"] == described.trained.data_pack["id"]]
     assert depends == [described.data[0]["id"]]
     assert properties(part(bom, described.data[1]["id"]), "sound") == ["false"]
     assert {item["analysis"]["state"] for item in bom["vulnerabilities"]} == {"in_triage"}
@@ -182,7 +182,7 @@ def test_crowds_are_listed_up_to_a_limit(store, key, monkeypatch):
     monkeypatch.setattr(cyclonedx, "MOST", 10)
     bom = export(store, described.id)
     assert bom["compositions"][0]["aggregate"] == "incomplete"
-    assert properties(part(bom, described.data_pack["id"]), "data-sets-not-listed") == [str(2001 - 5)]
+    assert properties(part(bom, described.trained.data_pack["id"]), "data-sets-not-listed") == [str(2001 - 5)]
     assert part(bom, described.data[-1]["id"])["name"] == "part 2001"  # which is poisoned
 
 

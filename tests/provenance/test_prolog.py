@@ -66,7 +66,7 @@ def test_the_layout_of_the_reference(store, issuer, evidence):
         f'ai_system("{described.id}", {link("code", system["code"])}, {link("data", system["data"])}, '
         '"Inferencing", "road signs").'
     ) in lines
-    config = described.config
+    config = described.trained.config
     subject = config["credentialSubject"]
     assert (
         f'trained_system_configs("{config["id"]}", {link("aiSystem", subject["aiSystem"])}, '
@@ -79,7 +79,7 @@ def test_the_layout_of_the_reference(store, issuer, evidence):
     ) in lines
     [pack] = of("taibom_datapack", lines)
     links = ", ".join(link("dataset", link_to(item)) for item in described.data)
-    assert pack == f'taibom_datapack("{described.data_pack["id"]}", [{links}], "road signs: training data").'
+    assert pack == f'taibom_datapack("{described.trained.data_pack["id"]}", [{links}], "road signs: training data").'
     [claim] = of("poisoning_attestation", lines)
     component = link("component", link_to(described.data[4]))
     assert (
