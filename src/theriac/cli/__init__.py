@@ -22,6 +22,7 @@ VERBS: dict[str, str] = {
     "attest": "Sign a credential about data, weights or a whole system.",
     "verify": "Check the signature of a credential.",
     "query": "Ask what signed credentials say about an AI system.",
+    "serve": "Ask and try out claims on a page in the browser.",
     "methods": "List detectors, mitigations and triggers with their papers.",
 }
 
