@@ -6,9 +6,8 @@ from contextlib import contextmanager
 import pytest
 
 from theriac.provenance import Artifact, Evidence, Issuer, SigningKey, describe_system, issue, link_to
-from theriac.web import Site, create_app, open_battery
-
-uvicorn = pytest.importorskip("uvicorn")
+from theriac.web import Site, open_battery
+from theriac.web.serving import server_of
 
 KEY = SigningKey.from_seed(bytes([1]) * 32)
 
@@ -17,14 +16,17 @@ def artifact(name):
     return Artifact(name, "sha256:" + name.encode().hex().ljust(64, "0")[:64], name)
 
 
-def describe(folder, name="Traffic signs", poisoned="National speed limit"):
+SIGNS = ("20 mph", "30 mph", "40 mph", "National speed limit")
+
+
+def describe(folder, name="Traffic signs", data=SIGNS, poisoned="National speed limit"):
     """Writes the credentials of a system into a folder, one of its data sets claimed to be poisoned."""
     issuer = Issuer(KEY)
     described = describe_system(
         issuer,
         name,
-        weights=artifact("traffic_sign_classifier.safetensors"),
-        data=[artifact(text) for text in ("20 mph", "30 mph", "40 mph", "National speed limit")],
+        weights=artifact(f"{name}.safetensors".lower()),
+        data=[artifact(text) for text in data],
         training_code=artifact("train.py"),
         inference_code=artifact("serve.py"),
         settings={"architecture": "resnet18"},
@@ -50,7 +52,7 @@ def battery(tmp_path_factory):
     """A folder as TAIBOM's simulator reads them: signed and unsigned credentials, and scenarios."""
     folder = tmp_path_factory.mktemp("battery") / "road-signs"
     described = describe(folder / "inference_claims" / "ours")
-    describe(folder / "inference_claims" / "theirs", name="Parking signs", poisoned="")
+    describe(folder / "inference_claims" / "theirs", name="Parking signs", data=("No parking", "No stopping"))
     polluted = {"type": "pollution", "pollution": {"date": "2026-03-31", "type": "mislabelled"}}
     claim = unsigned("pollution-attestation", {"component": link_to(described.data[2]), "attestation": polluted})
     (folder / "polluted.json").write_text(json.dumps(claim))
@@ -80,8 +82,7 @@ def system_id(battery):
 def served(site: Site, name="127.0.0.1"):
     """Yields the address at which a real server serves a site."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(create_app(site, name), log_level="error", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
+        server = server_of(site, name)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

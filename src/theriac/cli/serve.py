@@ -1,16 +1,18 @@
 """``theriac serve``: a page to ask a store in a browser, and to try out what a claim would change."""
 
 import signal
-import socket
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from theriac.cli.options import printable
 from theriac.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from theriac.provenance.keys import SigningKey
     from theriac.provenance.policy import Policy
     from theriac.web.site import Site
@@ -53,11 +55,12 @@ def serve(
     except ImportError:
         raise UserError("the web server is missing", do="pip install 'theriac[serve]'") from None
     from theriac.provenance.policy import EVERYBODY, read_policy
+    from theriac.web.serving import listening
 
     signing = None if read_only else _key(key)
     trust = EVERYBODY if policy is None else read_policy(policy)
-    with _opened(store, battery, signing, key or "", trust) as site, _listening(host, port) as listening:
-        _run(site, host, listening)
+    with _opened(store, battery, signing, key or "", trust) as site, listening(host, port) as opened:
+        _run(site, host, opened)
     return ExitCode.NOTHING
 
 
@@ -77,35 +80,15 @@ def _opened(
     return open_store(store or "evidence.sqlite", key=key, key_name=name, policy=policy)
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"cannot listen: {said}", where=f"{host}:{port}", do="choose another --port") from None
+def _run(site: "Site", host: str, listening: "socket") -> None:
+    from theriac.web.serving import server_of
 
-
-def _run(site: "Site", host: str, listening: socket.socket) -> None:
-    import uvicorn
-
-    from theriac.web.app import create_app
-
-    number = listening.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    print(f"theriac serves {site.title} on http://{shown}:{number}/ (Ctrl-C stops it)", flush=True)
-    config = uvicorn.Config(
-        create_app(site, host),
-        log_level="warning",
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=3,
-    )
-    # uvicorn hands a signal on when it has stopped: it shall end this block, not the process
+    address = f"http://{shown}:{listening.getsockname()[1]}/"
+    print(printable(f"theriac serves {site.title} on {address} (Ctrl-C stops it)"), flush=True)
+    # the server hands a signal on when it has stopped: it shall end this block, and not the process
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        uvicorn.Server(config).run(sockets=[listening])
+        server_of(site, host).run(sockets=[listening])
     except KeyboardInterrupt:
         print("theriac: stopped")

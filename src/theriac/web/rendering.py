@@ -13,6 +13,7 @@ from theriac import __version__
 from theriac.report.words import visible
 
 _MOST = 200_000
+_FIRST = ("detector", "version", "type", "types", "id", "severity", "score", "threshold", "description")
 
 
 @cache
@@ -26,7 +27,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"day": _day, "short": short, "query_string": _query_string, "pretty": pretty}
+    made.filters |= {"day": _day, "short": short, "query_string": _query_string, "pretty": pretty, "ordered": ordered}
     made.globals |= {"version": __version__}
     return made
 
@@ -44,6 +45,16 @@ def pretty(document: Any) -> str:
     """Returns a JSON value laid out for people; a very long one is cut."""
     text = json.dumps(document, indent=2, ensure_ascii=False)
     return text if len(text) <= _MOST else f"{text[:_MOST]}\n… cut here; the download has all of it"
+
+
+def ordered(details: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Returns at most twelve fields that say something, those that people look for first.
+
+    >>> ordered({"date": "2026-03-31", "impact": "", "severity": "high", "type": "data injection"})
+    [('type', 'data injection'), ('severity', 'high'), ('date', '2026-03-31')]
+    """
+    said = [(name, value) for name, value in details.items() if value is not None and value != ""]
+    return sorted(said, key=lambda field: _FIRST.index(field[0]) if field[0] in _FIRST else len(_FIRST))[:12]
 
 
 def _finalized(value: Any) -> Any:

@@ -53,9 +53,7 @@ def _listed(answer: Answer, number: int) -> Verdict:
     if not answer.complete:
         return Verdict("inconclusive", count, "There may be more: the chain of credentials is incomplete.")
     if answer.query == "systems-using":
-        return Verdict(
-            "plain", count, f"{'Came' if number else 'Known to come'} of it, directly or through others."
-        )
+        return Verdict("plain", count, f"{'Came' if number else 'Known to come'} of it, directly or through others.")
     return Verdict("plain", count, "That is all that the credentials name.")
 
 
