@@ -9,15 +9,14 @@ import pytest
 
 from theriac.cli import run
 from theriac.errors import ExitCode
-from theriac.provenance import Issuer, SigningKey, describe_system
-
-from ..web.conftest import artifact
+from theriac.provenance import Artifact, Issuer, SigningKey, describe_system
 
 
 @pytest.fixture
 def battery(tmp_path):
     issuer = Issuer(SigningKey.new())
-    describe_system(issuer, "signs", weights=artifact("weights"), data=[artifact("data")])
+    weights, data = (Artifact(name, f"sha256:{digit * 64}", name) for digit, name in (("1", "weights"), ("2", "data")))
+    describe_system(issuer, "signs", weights=weights, data=[data])
     issuer.write(tmp_path / "battery")
     return tmp_path / "battery"
 
