@@ -59,6 +59,13 @@ def test_what_cannot_be_served_is_said_in_one_line(options, said, tmp_path, monk
     assert not (tmp_path / "absent.sqlite").exists()
 
 
+@pytest.mark.parametrize("options", [["--store", "s"], ["--key", "k", "--battery", "b"]])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_a_network_may_not_write(options, host, capsys):
+    assert run(["serve", *options, "--host", host]) == ExitCode.BAD_INPUT
+    assert "--read-only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 99999), ("192.0.2.1", 0), ("no such host", 0)])
 def test_where_it_cannot_listen_is_said(battery, host, port, capsys):
     assert run(["serve", "--battery", str(battery), "--host", host, "--port", str(port)]) == ExitCode.BAD_INPUT

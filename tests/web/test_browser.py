@@ -84,7 +84,7 @@ def test_questions_are_asked_in_words(view):
     view.locator("select[name=query]").select_option(label="Is there evidence that its data are polluted?")
     view.get_by_role("button", name="Ask").click()
     expect(view.locator(".claim")).to_contain_text("unsigned: anybody can have written it")
-    view.get_by_label("of TAIBOM").check()
+    view.get_by_label("TAIBOM’s rules").check()
     view.get_by_role("button", name="Ask").click()
     expect(view).to_have_url(re.compile("mode=taibom"))
     view.go_back()

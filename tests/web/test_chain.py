@@ -64,7 +64,7 @@ def parsed(html):
 
 def test_a_small_chain_is_drawn_whole(issuer):
     system = described(issuer, 3)
-    html = chain_html(*look(issuer, system.id))
+    html = chain_html(*look(issuer, system.id), str)
     assert (parsed(html).items, parsed(html).deepest) == (8, 5)
     assert "poisoned" not in html
 
@@ -74,7 +74,7 @@ def test_of_a_large_pack_a_few_are_drawn_and_the_poisoned_one_always(issuer, dat
     system = described(issuer, data)
     poison(issuer, system.data[-1])
     nodes, claims = look(issuer, system.id)
-    html = chain_html(nodes, claims)
+    html = chain_html(nodes, claims, str)
     drawn = min(data, MOST_LEAVES + 1)
     more = f"and {data - drawn} more" in html
     assert parsed(html).items == 5 + drawn + more
@@ -95,7 +95,7 @@ def test_the_way_to_what_is_claimed_is_hot_only_if_the_claim_counts(issuer):
     nodes, claims = look(issuer, other.id)
     assert [claim.accepted for claim in claims] == [False]
     assert not any(row.hot for row in tree(nodes, claims))
-    assert "claimed, does not count" in chain_html(nodes, claims)
+    assert "claimed, does not count" in chain_html(nodes, claims, str)
 
 
 def _about(document):
@@ -110,7 +110,7 @@ def test_a_million_data_sets_are_not_drawn(issuer):
     system = described(issuer, 2_500)
     poison(issuer, system.data[1_234])
     nodes, claims = look(issuer, system.id)
-    reader = parsed(chain_html(nodes, claims))
+    reader = parsed(chain_html(nodes, claims, str))
     assert reader.items <= MOST_ROWS
     assert [row.entry.id for row in tree(nodes, claims) if row.alarming] == [system.data[1_234]["id"]]
 
@@ -126,7 +126,7 @@ def test_a_deep_chain_of_models_is_drawn_to_its_end(issuer):
     system = issuer.issue("ai-system", {"name": "deep", "label": "Inferencing", "data": link})
     poison(issuer, first)
     nodes, claims = look(issuer, system["id"])
-    html = chain_html(nodes, claims)
+    html = chain_html(nodes, claims, str)
     assert parsed(html).items == 152
     assert html.count('class="hot"') == 152
 

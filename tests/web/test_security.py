@@ -59,7 +59,7 @@ def test_a_claim_is_added_and_retracted(client, site, system_id):
     assert added.headers["location"].startswith("/?system=urn")
     assert counted(site, system_id) == 2
     text = client.get(added.headers["location"]).text
-    assert "2 signed claims of poisoning count." in text
+    assert "2 claims of poisoning count." in text
     mine = re.search(r'name="credential" value="([^"]+)"', text)[1]
     back = {"token": token_in(text), "credential": mine, "reason": "a mistake", "system": system_id}
     assert client.post("/retract", data=back).status_code == 303
@@ -129,7 +129,7 @@ def test_a_read_only_store_is_not_changed(tmp_path, system_id, battery):
         store.add([file.read_bytes() for file in sorted((battery / "inference_claims").rglob("*.json"))])
     before = path.read_bytes()
     with open_store(str(path)) as site, served(site) as address:
-        assert "signed claim of poisoning" in httpx.get(f"{address}/?system={system_id}").text
+        assert "1 claim of poisoning" in httpx.get(f"{address}/?system={system_id}").text
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["evidence.sqlite"]
 
@@ -186,7 +186,7 @@ def test_hostile_names_stay_text(tmp_path):
     with open_battery(tmp_path, key=SigningKey.new()) as site, served(site) as address:
         pages = [f"/?{urlencode({'system': system['id'], 'search': EVIL})}", f"/?{urlencode({'system': EVIL})}", "/"]
         first = httpx.get(address + pages[0]).text
-        pages += re.findall(r'href="(/credential/sha256:\w+)"', first)
+        pages += re.findall(r'href="(/credential/sha256:\w+)', first)
         assert "POISONED" in first.upper()
         assert len(pages) >= 6
         for path in pages:

@@ -1,5 +1,6 @@
 """``theriac serve``: a page to ask a store in a browser, and to try out what a claim would change."""
 
+import ipaddress
 import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +49,9 @@ def serve(
     """
     if store is not None and battery is not None:
         raise UserError("--store and --battery exclude each other", do="give one of them")
+    if not (read_only or _is_local(host)) and (battery is None or key is not None):
+        do = "add --read-only, or listen on 127.0.0.1"
+        raise UserError("everybody in your network could add to the store or sign with the key", where="--host", do=do)
     try:
         import fastapi  # noqa: F401
         import python_multipart  # noqa: F401
@@ -62,6 +66,13 @@ def serve(
     with _opened(store, battery, signing, key or "", trust) as site, listening(host, port) as opened:
         _run(site, host, opened)
     return ExitCode.NOTHING
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _key(name: str | None) -> "SigningKey":

@@ -70,12 +70,12 @@ def page(site: _Site, asking: Annotated[Asking, Query()]) -> Response:
 
 
 @router.get("/credential/{digest}")
-def credential(site: _Site, digest: str) -> Response:
-    """Shows one credential."""
+def credential(site: _Site, digest: str, asking: Annotated[Asking, Query()]) -> Response:
+    """Shows one credential, with the way back to the answer that led to it."""
     with site.store.snapshot() as view:
         entry = chosen(view, digest)
         document = entry.document
-    return _page("credential.html.j2", site, entry=entry, document=document, asking=Asking(system=entry.id))
+    return _page("credential.html.j2", site, entry=entry, document=document, asking=asking)
 
 
 @router.get("/credential/{digest}/download")

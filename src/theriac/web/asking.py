@@ -39,9 +39,15 @@ class Asking(BaseModel):
 
     def address(self, anchor: str = "answer", **changes: str | int | bool) -> str:
         """Returns the address of the page with these changes."""
-        values = {name: getattr(self, name) for name in Asking.model_fields} | changes
-        kept = {name: value for name, value in values.items() if value != Asking.model_fields[name].default}
-        return f"/?{urlencode(kept)}#{anchor}"
+        return f"/?{self._text(changes)}#{anchor}"
+
+    def credential(self, digest: str) -> str:
+        """Returns the address of a credential's page, from which the visitor can come back to this one."""
+        return f"/credential/{digest}?{self._text({})}"
+
+    def _text(self, changes: dict[str, str | int | bool]) -> str:
+        values = self.back | changes
+        return urlencode({name: it for name, it in values.items() if it != Asking.model_fields[name].default})
 
     @property
     def back(self) -> dict[str, str | int | bool]:
@@ -80,6 +86,7 @@ class Shown:
         listed: What the answer lists, as far as the store has it.
         chain: The chain as HTML.
         parts: Digest and description of what claims can be made about.
+        unchecked: What nobody searched or spoke of.
     """
 
     answer: Answer
@@ -89,6 +96,7 @@ class Shown:
     listed: Sequence[tuple[str, Entry | None]]
     chain: Markup
     parts: Sequence[tuple[str, str]]
+    unchecked: Sequence[tuple[str, Entry | None]]
 
 
 def answer(site: Site, asking: Asking) -> Shown:
@@ -109,15 +117,17 @@ def answer(site: Site, asking: Asking) -> Shown:
     with site.store.snapshot() as view:
         nodes = _nodes(view, site, asking, given, now)
         signed = view.with_digests({claim.digest for claim in claims})
-        found = view.with_ids(ids)
+        unchecked = given.unchecked[:MOST_IDS]
+        found = view.with_ids([*ids, *unchecked])
         return Shown(
             given,
             verdict_of(given),
             claims,
             {digest: entry.signer for digest, entry in signed.items()},
             [(id, next(iter(found.get(id, ())), None)) for id in ids],
-            chain_html(nodes, given.attestations),
+            chain_html(nodes, given.attestations, asking.credential),
             [(node.entry.digest, _described(node.entry)) for node in nodes[:MOST_IDS]],
+            [(id, next(iter(found.get(id, ())), None)) for id in unchecked],
         )
 
 

@@ -1,6 +1,6 @@
 """The chain of credentials as a tree: what a system was made of, what is claimed about it, and the way there."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -60,13 +60,18 @@ class Row:
         return any(mark.alarming and mark.counts for mark in self.marks)
 
 
-def chain_html(nodes: Iterable[Node], claims: Sequence[Attestation]) -> Markup:
+def chain_html(nodes: Iterable[Node], claims: Sequence[Attestation], link: Callable[[str], str]) -> Markup:
     """Returns the parts of a chain as nested lists, those that claims are about marked, the way to them highlighted.
 
     At most 400 parts are drawn, and of each pack twelve; those that claims are about come first.
+
+    Args:
+        nodes: The parts.
+        claims: What is claimed about them.
+        link: Returns the address of the credential with a digest.
     """
     rows = tree(list(nodes), claims)
-    return Markup(environment().get_template("chain.html.j2").render(rows=rows))
+    return Markup(environment().get_template("chain.html.j2").render(rows=rows, link=link))
 
 
 def all_nodes(view: Snapshot, chain: Chain, claims: Sequence[Attestation]) -> list[Node]:

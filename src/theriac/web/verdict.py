@@ -26,9 +26,7 @@ def verdict_of(answer: Answer) -> Verdict:
     if isinstance(answer.answer, list):
         return _listed(answer, len(answer.answer))
     counted = sum(claim.accepted for claim in answer.attestations)
-    claims = f"{counted} signed claim{'' if counted == 1 else 's'}"
-    if not all(claim.profile == "w3c" for claim in answer.attestations if claim.accepted):
-        claims = claims.replace("signed ", "")
+    claims = f"{counted} claim{'' if counted == 1 else 's'}"
     matter = answer.query.removeprefix("data-")
     if matter in _WORDS:
         return _evidence(answer, matter, claims)
@@ -59,12 +57,20 @@ def _listed(answer: Answer, number: int) -> Verdict:
 
 def _evidence(answer: Answer, matter: str, claims: str) -> Verdict:
     if answer.alarming:
-        return Verdict("poisoned", _WORDS[matter], f"{claims} of {matter} count{_s(claims)}{_but_broken(answer)}.")
+        counts = "count" if claims.endswith("s") else "counts"
+        said = f"{claims} of {matter} {counts}{_but_broken(answer)}.{_unproven(answer)}"
+        return Verdict("poisoned", _WORDS[matter], said)
     return _nothing(answer, f"No claim of {matter} that counts")
 
 
-def _s(claims: str) -> str:
-    return "" if claims.endswith("s") else "s"
+def _unproven(answer: Answer) -> str:
+    """Says how many of the claims that count nobody has to stand by."""
+    counted = [claim for claim in answer.attestations if claim.accepted]
+    weak = sum(claim.profile != "w3c" for claim in counted)
+    if not weak:
+        return ""
+    which = ("It is", "it") if len(counted) == 1 else (f"{weak} of them are", "these")
+    return f" {which[0]} unsigned or weakly signed: anybody can have written {which[1]}."
 
 
 def _nothing(answer: Answer, said: str) -> Verdict:
