@@ -41,7 +41,7 @@ class Asking(BaseModel):
         """Returns the address of the page with these changes."""
         return f"/?{self._text(changes)}#{anchor}"
 
-    def credential(self, digest: str) -> str:
+    def address_of(self, digest: str) -> str:
         """Returns the address of a credential's page, from which the visitor can come back to this one."""
         return f"/credential/{digest}?{self._text({})}"
 
@@ -125,7 +125,7 @@ def answer(site: Site, asking: Asking) -> Shown:
             claims,
             {digest: entry.signer for digest, entry in signed.items()},
             [(id, next(iter(found.get(id, ())), None)) for id in ids],
-            chain_html(nodes, given.attestations, asking.credential),
+            chain_html(nodes, given.attestations, asking.address_of),
             [(node.entry.digest, _described(node.entry)) for node in nodes[:MOST_IDS]],
             [(id, next(iter(found.get(id, ())), None)) for id in unchecked],
         )

@@ -48,8 +48,8 @@ def list_systems(view: Snapshot, search: str = "", *, every: bool = False, after
         before: Only systems with smaller numbers.
     """
     query = select(*_COLUMNS).where(_C.kind == "ai-system")
-    if search and _has(view, search):
-        query = query.where(_C.key == key_of_id(search), _C.id == search)
+    if named := _with_id(view, search):
+        query = query.where(_C.pk.in_(named))
     elif search:
         query = query.where(or_(_C.name.icontains(search, autoescape=True), _C.id.icontains(search, autoescape=True)))
     if not every:
@@ -64,8 +64,9 @@ def list_systems(view: Snapshot, search: str = "", *, every: bool = False, after
     return Page(systems, systems[0].pk if after and systems else 0, systems[-1].pk if len(rows) > PAGE else 0)
 
 
-def _has(view: Snapshot, id: str) -> bool:
-    return bool(view.connection.execute(select(_C.pk).where(_C.key == key_of_id(id)).limit(1)).first())
+def _with_id(view: Snapshot, id: str) -> list[int]:
+    query = select(_C.pk).where(_C.key == key_of_id(id), _C.id == id).limit(PAGE)
+    return list(view.connection.execute(query).scalars())
 
 
 def find(view: Snapshot, digest: str) -> Entry | None:
