@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from theriac.errors import UserError
 from theriac.provenance import SigningKey
+from theriac.provenance.canonical import canonical
 from theriac.provenance.query import QUERIES
 from theriac.web.asking import Asking, Attesting, Retracting, Shown, answer, chosen
 from theriac.web.attesting import attest, retract
@@ -74,8 +75,7 @@ def credential(site: _Site, digest: str, asking: Annotated[Asking, Query()]) -> 
     """Shows one credential, with the way back to the answer that led to it."""
     with site.store.snapshot() as view:
         entry = chosen(view, digest)
-        document = entry.document
-    return _page("credential.html.j2", site, entry=entry, document=document, asking=asking)
+    return _page("credential.html.j2", site, entry=entry, document=entry.document, asking=asking)
 
 
 @router.get("/credential/{digest}/download")
@@ -83,9 +83,11 @@ def download(site: _Site, digest: str) -> Response:
     """Sends the signed document, byte for byte as its digest was taken."""
     with site.store.snapshot() as view:
         entry = chosen(view, digest)
+    # what the store keeps, and the digest is taken of, is the canonical form
+    data = canonical(entry.document)
     name = re.sub(r"[^A-Za-z0-9-]", "", f"{entry.kind or 'credential'}-{entry.id.rpartition(':')[2]}")[:100]
     headers = {"content-disposition": f'attachment; filename="{name}.json"'}
-    return Response(bytes(entry.data), media_type="application/json", headers=headers)
+    return Response(data, media_type="application/json", headers=headers)
 
 
 @router.post("/attest")

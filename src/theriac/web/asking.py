@@ -150,4 +150,5 @@ def chosen(view: Snapshot, digest: str) -> Entry:
     entry = find(view, digest)
     if entry is None:
         raise UserError("there is no such credential in the store")
+    _ = entry.document  # is kept, so that it can be used when the view is gone
     return entry
