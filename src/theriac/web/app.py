@@ -57,15 +57,13 @@ def page(site: _Site, asking: Annotated[Asking, Query()]) -> Response:
     """Shows the systems, the questions, and the answer to the one that is asked."""
     shown: Shown | None = None
     problem = ""
-    if asking.system.strip():
+    if asking.system:
         try:
             shown = answer(site, asking)
         except UserError as error:
             problem = str(error)
     with site.store.snapshot() as view:
-        systems = list_systems(
-            view, asking.search.strip(), every=asking.every, after=asking.after, before=asking.before
-        )
+        systems = list_systems(view, asking.search, every=asking.every, after=asking.after, before=asking.before)
     values = {"asking": asking, "shown": shown, "problem": problem, "systems": systems, "queries": QUERIES}
     return _page("index.html.j2", site, 400 if problem else 200, **values)
 
@@ -96,7 +94,7 @@ def add(site: _Site, form: Annotated[Attesting, Form()]) -> Response:
     key = _may_write(site, form.token)
     with site.store.snapshot() as view:
         component = chosen(view, form.component)
-    said = {"type": form.type.strip(), "description": form.description.strip()}
+    said = {"type": form.type, "description": form.description}
     attest(site.store, key, component, form.claim, severity=form.severity, **said)
     return RedirectResponse(form.address(query=f"data-{form.claim}"), 303)
 
@@ -107,7 +105,7 @@ def take_back(site: _Site, form: Annotated[Retracting, Form()]) -> Response:
     key = _may_write(site, form.token)
     with site.store.snapshot() as view:
         entry = chosen(view, form.credential)
-    retract(site.store, key, entry, form.reason.strip())
+    retract(site.store, key, entry, form.reason)
     return RedirectResponse(form.address(), 303)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 from markupsafe import Markup
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from theriac.errors import UserError
 from theriac.provenance.claims import Attestation
@@ -22,17 +22,18 @@ from theriac.web.verdict import Verdict, verdict_of
 
 MOST_CLAIMS = 200
 MOST_IDS = 500
+_Line = Annotated[str, StringConstraints(strip_whitespace=True)]
 _Number = Annotated[int, Field(ge=0, le=2**62)]
 
 
 class Asking(BaseModel):
     """The page's address: which system, which question, and which part of the list of systems."""
 
-    system: str = Field(default="", max_length=500)
+    system: _Line = Field(default="", max_length=500)
     query: str = Field(default="data-poisoning", max_length=100)
     mode: Mode = "extended"
     arguments: str = Field(default="", max_length=20_000)
-    search: str = Field(default="", max_length=200)
+    search: _Line = Field(default="", max_length=200)
     every: bool = False
     after: _Number = 0
     before: _Number = 0
@@ -61,9 +62,9 @@ class Attesting(Asking):
     token: str = Field(max_length=100)
     component: str = Field(max_length=100)
     claim: Claim
-    type: str = Field(min_length=1, max_length=200)
+    type: _Line = Field(min_length=1, max_length=200)
     severity: Severity
-    description: str = Field(default="", max_length=4_000)
+    description: _Line = Field(default="", max_length=4_000)
 
 
 class Retracting(Asking):
@@ -71,7 +72,7 @@ class Retracting(Asking):
 
     token: str = Field(max_length=100)
     credential: str = Field(max_length=100)
-    reason: str = Field(default="", max_length=4_000)
+    reason: _Line = Field(default="", max_length=4_000)
 
 
 @dataclass(frozen=True)

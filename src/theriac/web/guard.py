@@ -25,6 +25,10 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
+# The same frame as every page has, so that the script of an open page can put it in its place
+_REFUSED = """<!doctype html>
+<html lang="en"><title>Refused</title><main id="page"><p class="problem" role="alert">Refused: {why}.</p></main></html>
+"""
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -62,9 +66,9 @@ class Guard:
             await self.application(scope, receive, strict)
             return
         status, why = refusal
-        body = f"Refused: {why}.\n".encode()
-        plain = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-        await strict({"type": "http.response.start", "status": status, "headers": plain})
+        body = _REFUSED.format(why=why).encode()
+        about = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        await strict({"type": "http.response.start", "status": status, "headers": about})
         await send({"type": "http.response.body", "body": body})
 
 
