@@ -57,12 +57,13 @@ def test_evidence_is_shown_and_a_claim_changes_the_answer(view):
     ]
 
     view.get_by_role("link", name="Parking signs").click()
-    form = view.locator("form[action='/attest']")
+    form = view.locator("form[action^='/attest']")
     form.get_by_label("About").select_option(label="Data set: No parking")
     form.get_by_label("In what way").fill("mislabelling attack")
     form.get_by_label("What was seen").fill("no stopping is no parking")
     form.get_by_role("button").click()
     expect(view.locator(".verdict")).to_contain_text("Poisoned")
+    expect(view.locator(".verdict")).to_be_in_viewport()
     expect(view.locator(".part-alarming")).to_contain_text("No parking")
     expect(view.locator(".claim")).to_contain_text("added here")
 
@@ -123,7 +124,7 @@ def test_it_works_without_script(browser, battery, system_id):
         page = browser.new_context(java_script_enabled=False).new_page()
         page.goto(address)
         page.get_by_role("link", name="Parking signs").click()
-        form = page.locator("form[action='/attest']")
+        form = page.locator("form[action^='/attest']")
         form.get_by_label("In what way").fill("data injection")
         form.get_by_role("button").click()
         playwright.expect(page.locator(".verdict")).to_contain_text("Poisoned")

@@ -86,12 +86,14 @@ def test_the_sample_graph(test_files):
     system = "urn:uuid:3a02992b-7a5b-4184-ba1e-358850e5344c"
     with open_battery(folder) as site, served(site) as address:
         assert system in page(address).text.replace("%3A", ":")
-        for query, number, names in (
-            ("data-poisoning", 1, {"National Speed Limit"}),
-            ("data-pollution", 1, {"40mph"}),
-            ("data-bias", 2, {"30mph", "50mph"}),
+        for query, mode, number, names in (
+            ("data-poisoning", "extended", 1, {"National Speed Limit"}),
+            ("data-poisoning", "taibom", 1, {"National Speed Limit"}),
+            ("data-pollution", "extended", 1, {"40mph"}),
+            ("data-pollution", "taibom", 1, {"40mph"}),
+            ("data-bias", "extended", 2, {"30mph"}),  # the other claim names the hash of something else
+            ("data-bias", "taibom", 2, {"30mph", "50mph"}),
         ):
-            for mode in ("extended", "taibom"):
-                text = page(address, system=system, query=query, mode=mode).text
-                assert text.count('class="claim ') == number
-                assert set(re.findall(r'part-alarming.*?class="name"><bdi>([^<]+)', text, re.DOTALL)) == names
+            text = page(address, system=system, query=query, mode=mode).text
+            assert text.count('<article class="claim') == number
+            assert set(re.findall(r'part-alarming.*?class="name"><bdi>([^<]+)', text, re.DOTALL)) == names

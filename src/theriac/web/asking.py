@@ -108,9 +108,7 @@ def answer(site: Site, asking: Asking) -> Shown:
     """
     if asking.query not in QUERIES:
         raise UserError("there is no such question", do="choose one of the list")
-    arguments = list(dict.fromkeys(asking.arguments.split())) if QUERIES[asking.query].arguments else []
-    if len(arguments) > MOST_IDS:
-        raise UserError("too many hashes or providers", do="use theriac query for more than 500")
+    arguments = _arguments(asking)
     now = datetime.now(UTC)
     given = ask(site.store, asking.query, asking.system, arguments, mode=asking.mode, at=now, policy=site.policy)
     claims = [*given.attestations[:MOST_CLAIMS], *given.checks[:MOST_CLAIMS]]
@@ -130,6 +128,18 @@ def answer(site: Site, asking: Asking) -> Shown:
             [(node.entry.digest, _described(node.entry)) for node in nodes[:MOST_IDS]],
             [(id, next(iter(found.get(id, ())), None)) for id in unchecked],
         )
+
+
+def _arguments(asking: Asking) -> list[str]:
+    """Returns what the question compares with; nothing if it compares with nothing."""
+    wanted = QUERIES[asking.query].arguments
+    given = list(dict.fromkeys(asking.arguments.split())) if wanted else []
+    what = "hash" if wanted.startswith("HASH") else "provider"
+    if wanted and not given:
+        raise UserError(f"this question compares with a {what}", do="write it under “Compared with”, and ask")
+    if len(given) > (1 if wanted == "HASH" else MOST_IDS):
+        raise UserError(f"these are too many for this question: {len(given)}", do="leave some out")
+    return given
 
 
 def _nodes(view: Snapshot, site: Site, asking: Asking, given: Answer, now: datetime) -> list[Node]:
