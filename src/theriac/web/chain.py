@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from theriac.provenance.claims import Attestation
 from theriac.provenance.snapshot import Entry, Snapshot
-from theriac.provenance.walk import Chain, Node
+from theriac.provenance.walk import FEW, Chain, Node
 from theriac.web.rendering import environment
 
 MOST_ROWS = 400
@@ -78,7 +78,7 @@ def all_nodes(view: Snapshot, chain: Chain, claims: Sequence[Attestation]) -> li
     """Returns the parts of a chain, and those that claims are about of packs too large to be part of it."""
     nodes = list(chain.nodes.values())
     known = {node.entry.id for node in nodes}
-    far = {claim.path: claim for claim in claims if claim.path and claim.path[-1] not in known}
+    far = {claim.path: claim for claim in claims[:MOST_CLAIMED] if claim.path and claim.path[-1] not in known}
     found = view.with_ids({path[-1] for path in far})
     for path, claim in far.items():
         nodes += [Node(entry, path, claim.accepted) for entry in found.get(path[-1], ())[:1]]
@@ -112,6 +112,8 @@ def tree(nodes: Sequence[Node], claims: Sequence[Attestation]) -> list[Row]:
             fewer = [child for child in children if child.path in claimed]
             row.hidden += len(children) - len(fewer)
             children = fewer
+        if row.entry.fanout > FEW:  # so many are no part of the walked chain, only those that claims are about
+            row.hidden = max(row.hidden, row.entry.fanout - len(children))
         row.opens = bool(children or row.hidden)
         drawn.append(row)
         stack += [(child, depth + 1) for child in reversed(children)]
