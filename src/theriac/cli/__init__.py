@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "verify": "Check the signature of a credential.",
     "query": "Ask what signed credentials say about an AI system.",
     "export": "Write what a store says about an AI system as a BOM, a picture, credentials or Prolog facts.",
+    "serve": "Ask and try out claims on a page in the browser.",
     "methods": "List detectors, mitigations and triggers with their papers.",
 }
 
