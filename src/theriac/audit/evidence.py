@@ -2,19 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from theriac.audit.examine import Opened, Outcome
 from theriac.files import fetch, sha256_file
 from theriac.finding import Finding
-from theriac.provenance.canonical import Document, digest_of
+from theriac.provenance.canonical import Document, digest_of, to_bytes
+from theriac.provenance.claims import gather
 from theriac.provenance.describe import SystemCredentials, describe_system, trained_model
 from theriac.provenance.issuer import Artifact, Evidence, Issuer, write_credential
 from theriac.provenance.keys import default_folder, load_or_create
 from theriac.provenance.kinds import kind_of
 from theriac.provenance.lineage import read_lineage
+from theriac.provenance.picture import svg
+from theriac.provenance.policy import EVERYBODY
 from theriac.provenance.store import Store
+from theriac.provenance.walk import walk
 from theriac.report import CredentialSummary
 
 TYPES = {"model": "backdoor", "data": "data injection", "input": "triggered inputs"}
@@ -28,11 +33,13 @@ class Signed:
         system_id: Id of the running system's credential.
         summaries: One line per credential, for the report.
         files: The credential files.
+        chain: Picture of the chain from the system to its data, SVG.
     """
 
     system_id: str
     summaries: list[CredentialSummary]
     files: list[Path]
+    chain: str
 
 
 def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | None) -> Signed:
@@ -62,10 +69,19 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
             issuer=document["issuer"],
             file=str(files[document["id"]].relative_to(out)),
             digest=sha256_file(files[document["id"]]),
+            content=to_bytes(document).decode(),
         )
         for document in issuer.credentials.values()
     ]
-    return Signed(described.id, summaries, list(files.values()))
+    return Signed(described.id, summaries, list(files.values()), _chain(store, described.id))
+
+
+def _chain(store: Path, system_id: str) -> str:
+    """Returns the picture of the chain from the system to its data, with all that is said of its parts."""
+    now = datetime.now(UTC)
+    with Store(store) as credentials, credentials.snapshot() as view:
+        chain = walk(view, system_id, now, EVERYBODY)
+        return svg(chain, gather(view, chain, ["poisoning", "poisoning-check"], now, EVERYBODY))
 
 
 def _about(document: Document, others: Mapping[str, Document]) -> str:
