@@ -17,13 +17,6 @@ CLAIMS = {
 NAMES = [name for name, query in QUERIES.items() if query.predicate]
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    path = tmp_path_factory.mktemp("empty") / "store.sqlite"
-    Store(path, write=True).close()
-    return path
-
-
 @pytest.fixture
 def stored(empty_store, tmp_path):
     """Puts documents into a new store."""
