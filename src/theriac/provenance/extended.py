@@ -112,7 +112,7 @@ def hash_matches(view: Snapshot, asked: Asked) -> Answer:
     roots = _direct_training(view, chain) if training else chain.roots
     stated: set[str] = set()
     for root in roots:
-        stated |= _stated(chain, root, what)
+        stated |= _stated(chain, root, what) - {""}
     if not stated:
         chain.gap(f"no credential says what the {'training ' if training else ''}{what} is")
     matches = bool(stated) and all(_plain(hash) in stated for hash in asked.arguments) and bool(asked.arguments)
