@@ -135,7 +135,7 @@ def test_values_of_every_type(store):
 
 def hostile_data(store):
     """Credentials of TAIBOM's whose texts, property names and ids try to be code."""
-    texts = [*HOSTILE, "\n:- halt.\n", "\0\r\t\x7f\u2028", '"""', "''", "~w ~a", "\\", "0'a", "`x`"]
+    texts = [*HOSTILE, "\n:- halt.\n", "\1\r\t\x7f\u2028", '"""', "''", "~w ~a", "\\", "0'a", "`x`"]
     documents = []
     for number, text in enumerate(texts):
         poisoning = {"date": text, text: {text: text, "n": 1e-7}, "z": [], "y": {}, "x": {"mod": {}}}

@@ -43,7 +43,7 @@ def import_(
         max_bytes: Size up to which a credential is read.
         json: Print machine-readable output only.
     """
-    from theriac.cli.options import print_json, printable, progress_bar
+    from theriac.cli.options import one_line, print_json, progress_bar
     from theriac.provenance.battery import credential_files, read_credentials
     from theriac.provenance.intake import Accepted
     from theriac.provenance.pool import examine_all
@@ -70,7 +70,7 @@ def import_(
             if lines:
                 print(f"{len(lines)} {title}:")
             for line in lines[:20]:
-                print(printable(f"  {line}"))
+                print(one_line(f"  {line}"))
             if len(lines) > 20:
                 print(f"  … and {len(lines) - 20} more")
     troubled = any(_troubles(added).values())

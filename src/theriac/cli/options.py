@@ -91,6 +91,15 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
 
 
+def one_line(text: str) -> str:
+    r"""Returns text from a file that others made as one line: else it could pretend to be a line of ours.
+
+    >>> one_line("red\nNothing found.")
+    'red�Nothing found.'
+    """
+    return printable(text).replace("\n", "\ufffd")
+
+
 def print_finding(finding: "Finding", run: Run) -> None:
     """Prints one finding: as JSON, or as a few lines for people."""
     if run.json:

@@ -89,22 +89,22 @@ def query(
 def _print(answer: "Answer", trusted: bool) -> None:
     from rich.console import Console
 
-    from theriac.cli.options import printable
+    from theriac.cli.options import one_line
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     headline, style = _headline(answer)
-    console.print(printable(headline), style=style)
+    console.print(one_line(headline), style=style)
     if isinstance(answer.answer, list):
         for id in answer.answer:
-            print(printable(id))
+            print(one_line(id))
     if answer.attestations:
         console.print(_table("Claims", answer.attestations))
     if answer.checks:
         console.print(_table("Searches that found none", answer.checks))
     for warning in answer.warnings:
-        console.print(printable(f"! {warning}"), style="yellow")
+        console.print(one_line(f"! {warning}"), style="yellow")
     for part in answer.unchecked:
-        console.print(printable(f"! nobody searched {part}"), style="yellow")
+        console.print(one_line(f"! nobody searched {part}"), style="yellow")
     weak = sum(claim.accepted and claim.profile != "w3c" for claim in answer.attestations)
     if weak:
         console.print(f"! {weak} of these claims are unsigned or weakly signed: anybody could have made them")

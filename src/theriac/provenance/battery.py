@@ -49,6 +49,8 @@ def read_credentials(files: list[Path], max_bytes: int = MAX_BYTES) -> Iterator[
                         number += 1
                         if line.strip():
                             yield f"{file}, line {number}", line.strip()
+                        while len(line) == max_bytes + 2 and not line.endswith(b"\n"):  # the rest belongs to it
+                            line = opened.readline(max_bytes + 2)
                 else:
                     yield str(file), opened.read(max_bytes + 1)
         except OSError as error:

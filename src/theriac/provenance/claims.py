@@ -78,13 +78,13 @@ def gather(
     for node in chain.nodes.values() if parts is None else parts:
         nodes.setdefault(key_of_id(node.entry.id), []).append(node)
     found: dict[str, Attestation] = {}
+    if chain.crowds and parts is None:
+        for attestation in _about_crowds(view, chain, codes, at, policy):
+            _keep(found, attestation)
     for claim in view.claims(nodes, codes):
         about = nodes[claim.target]
         named = [node for node in about if node.entry.pk == claim.to]
         _keep(found, _weigh(claim, (named or about)[0], bool(named), chain, at, policy))
-    if chain.crowds and parts is None:
-        for attestation in _about_crowds(view, chain, codes, at, policy):
-            _keep(found, attestation)
     return sorted(found.values(), key=_order)
 
 
@@ -92,13 +92,14 @@ def _about_crowds(
     view: Snapshot, chain: Chain, codes: Sequence[int], at: datetime, policy: Policy
 ) -> Iterable[Attestation]:
     holders = {node.entry.pk: node for node in chain.crowds}
-    held = [row for row in view.claimed_among(holders, codes) if row[3] and row[2] not in chain.nodes]
+    sound = {pk for pk, node in chain.nodes.items() if node.sound}
+    held = [row for row in view.claimed_among(holders, codes) if row[3] and row[2] not in sound]
     entries = view.with_pks({leaf for _, _, leaf, _ in held if leaf is not None})
     about: dict[bytes, Node] = {}
     for holder, key, leaf, _ in held:
         above, entry = holders[holder], entries[leaf or 0]
         if key not in about or above.sound:
-            about[key] = Node(entry, (*above.path, entry.id), above.sound)
+            about[key] = Node(entry, (*above.path, entry.id), above.sound and not flaw(entry, at))
     for claim in view.claims(about, codes):
         node = about[claim.target]
         yield _weigh(claim, node, claim.to == node.entry.pk, chain, at, policy)

@@ -68,7 +68,7 @@ def claims_query(view: Snapshot, asked: Asked) -> Answer:
 def data_in_system(view: Snapshot, asked: Asked) -> Answer:
     """Lists all training data of the system."""
     chain = asked.walk(view)
-    data = [node for node in _training_data(view, chain) if node.sound]
+    data = [node for node in _training_data(view, chain, asked.at) if node.sound]
     ids = list(dict.fromkeys(node.entry.id for node in data))
     return asked.answer(chain, ids, False, paths=[node.path for node in data[:1000]])
 
@@ -80,7 +80,7 @@ def providers(view: Snapshot, asked: Asked) -> Answer:
     nobody knows the origin, nobody can say that it is trusted.
     """
     chain = asked.walk(view)
-    data = _training_data(view, chain)
+    data = _training_data(view, chain, asked.at)
     provided = gather(view, chain, ["provided"], asked.at, asked.policy, data)
     listed = {text.lower() for text in asked.arguments}
     by_data: dict[str, list[Attestation]] = {}
@@ -112,19 +112,19 @@ def hash_matches(view: Snapshot, asked: Asked) -> Answer:
     roots = _direct_training(view, chain) if training else chain.roots
     stated: set[str] = set()
     for root in roots:
-        stated |= _stated(chain, root, what)
+        stated |= _stated(chain, root, what) - {""}
     if not stated:
         chain.gap(f"no credential says what the {'training ' if training else ''}{what} is")
     matches = bool(stated) and all(_plain(hash) in stated for hash in asked.arguments) and bool(asked.arguments)
-    return asked.answer(
-        chain, matches and _all_sound(roots), bool(stated) and not matches, extra={"stated": sorted(stated)}
-    )
+    counts = not any(asked.policy.refuses(root.entry, "describe", [asked.system]) for root in chain.roots)
+    alarming = counts and bool(stated) and not matches
+    return asked.answer(chain, counts and matches and _all_sound(roots), alarming, extra={"stated": sorted(stated)})
 
 
 def training_data_matches(view: Snapshot, asked: Asked) -> Answer:
     """Answers whether these are the hashes of all training data, and of nothing else."""
     chain = asked.walk(view)
-    data = [node for node in _training_data(view, chain) if node.sound]
+    data = [node for node in _training_data(view, chain, asked.at) if node.sound]
     stated, given = {_plain(node.entry.content) for node in data}, {_plain(hash) for hash in asked.arguments}
     if "" in stated:
         chain.gap("some training data have no hash")
@@ -157,11 +157,13 @@ def claims_about(view: Snapshot, asked: Asked) -> Answer:
     return asked.answer(chain, any(claim.accepted for claim in found), False, attestations=found)
 
 
-def _training_data(view: Snapshot, chain: Chain) -> list[Node]:
-    near = [node for node in _near_first(chain.nodes.values()) if node.role == TRAINING_DATA]
-    known = {node.entry.pk for node in near}
-    far = [n for n in leaves(view, chain.crowds) if n.role == TRAINING_DATA and n.entry.pk not in known]
-    return near + far
+def _training_data(view: Snapshot, chain: Chain, at: datetime) -> list[Node]:
+    data = {node.entry.pk: node for node in _near_first(chain.nodes.values()) if node.role == TRAINING_DATA}
+    for node in leaves(view, chain.crowds, at):
+        known = data.get(node.entry.pk)
+        if node.role == TRAINING_DATA and (known is None or (node.sound and not known.sound)):
+            data[node.entry.pk] = node
+    return list(data.values())
 
 
 def _direct_training(view: Snapshot, chain: Chain) -> list[Node]:

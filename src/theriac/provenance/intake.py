@@ -102,7 +102,15 @@ def examine(credential: bytes | Document, accepted: Accepted) -> Record:
         facts = _claimed(document)
     proof = document.get("proof")
     signature = _text(proof.get("proofValue")) if isinstance(proof, dict) and profile != W3C else ""
-    return Record(digest, id, facts, issuer, signer, profile, not reason, reason, starts, ends, signature, data)
+    record = Record(digest, id, facts, issuer, signer, profile, not reason, reason, starts, ends, signature, data)
+    if b"\\u0000" in data and any("\0" in text for text in _texts(record)):
+        raise Invalid("a NUL character in its text")  # PostgreSQL cannot hold it, and nobody means it
+    return record
+
+
+def _texts(record: Record) -> tuple[str, ...]:
+    facts, hashes = record.facts, (link.hash for link in record.links)
+    return record.id, record.issuer, record.signature, record.reason, facts.label, facts.name, facts.content, *hashes
 
 
 def profile_of(document: Document) -> str:

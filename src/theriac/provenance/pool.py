@@ -1,11 +1,14 @@
 """Verifying many credentials, in this process or in several."""
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.connection import wait
 
 from theriac.provenance.canonical import Document, Invalid, parse
 from theriac.provenance.intake import Accepted, NotAccepted, Record, examine
@@ -46,7 +49,7 @@ def examine_all(credentials: Iterable[Named], accepted: Accepted, workers: int) 
             yield examine_batch(batch, accepted)
         return
     context = multiprocessing.get_context("spawn")  # the parent may have threads, which a fork would lose
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         running: deque[Future[Examined]] = deque()
         try:
             while True:
@@ -58,6 +61,14 @@ def examine_all(credentials: Iterable[Named], accepted: Accepted, workers: int) 
         finally:
             for future in running:
                 future.cancel()
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as the parent is gone; a killed one would leave it waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _id(credential: bytes | Document) -> str:

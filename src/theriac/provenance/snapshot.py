@@ -132,6 +132,12 @@ _LEAVES = (
     .where(_L.source.in_(_IN_PKS), _L.plain)
     .order_by(_L.source, _L.position)
 )
+_BEGUN_AFTER = (
+    select(*_ENTRY)
+    .select_from(LINKS.join(CREDENTIALS, _C.pk == _L.to))
+    .where(_L.source.in_(_IN_PKS), _L.plain, _C.starts > bindparam("moment"))
+    .limit(20)
+)
 _TARGETS = (
     select(_L.target)
     .where(_L.source.in_(_IN_PKS), _L.relation == bindparam("relation"))
@@ -227,6 +233,10 @@ class Snapshot:
         """Yields (holder, entry) for the plain parts of these credentials."""
         for row in self._rows(_LEAVES, "pks", pks):
             yield row.holder, self._entry(row, 1)
+
+    def leaves_begun_after(self, pks: Collection[int], moment: int) -> list[Entry]:
+        """Returns some of the plain parts of these that did not hold yet; none only if all did."""
+        return [self._entry(row) for row in self._rows(_BEGUN_AFTER, "pks", pks, moment=moment)]
 
     def above(self, entries: Collection[Entry]) -> list[tuple[int, int, Entry]]:
         """Returns (number of the part, relation, credential) for every sound link of a chain to one of these."""

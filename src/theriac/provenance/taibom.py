@@ -6,7 +6,9 @@ trust play no part. Where a fact is missing, the answer is "nothing".
 
 Known errors that are kept: the lists of providers hold as soon as one data set satisfies them (and the blacklist, as
 soon as one provider is not on it); the hash of the training code matches anything; the best practice of the training is
-that of every component there is.
+that of every component there is; code that names no SBOM has every SBOM, and data without a hash have every hash (a
+missing optional fact is a variable), while a system's link without a hash is not followed (it is a term of another
+form).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -80,9 +82,17 @@ class Facts:
         wanted = list(dict.fromkeys(keys))
         return [claim for claim in self.view.claims(wanted, [CLAIMS[f"{type}-attestation"]]) if claim.entry.valid]
 
+    def components(self, type: str) -> set[str]:
+        """Returns the ids of all that claims of a type are about."""
+        claims = (entry for entry in self.view.of_kind(f"{type}-attestation") if entry.valid)
+        return {target(claim, "component") for claim in claims} - {""}
+
 
 def target(entry: Entry, relation: str) -> str:
-    """Returns the id that a credential names by a relation; empty if it names none."""
+    """Returns the id that a credential names by a relation; empty if it names none, or without a hash."""
+    named = entry.subject.get(relation)
+    if not isinstance(named, dict) or named.get("hash") is None:
+        return ""
     return next((link.target for link in facts_of(entry.document).links if link.relation == relation), "")
 
 
@@ -125,13 +135,13 @@ def _providers(facts: Facts, query: str, system: str, arguments: Sequence[str]) 
 
 
 def _code_hash(facts: Facts, query: str, system: str, arguments: Sequence[str]) -> _Result:
-    return _yes(any(entry.content in ("", *arguments) for entry in facts.code_of(facts.systems(system))))
+    return _yes(any(entry.content in arguments for entry in facts.code_of(facts.systems(system)) if entry.content))
 
 
 def _sbom_hash(facts: Facts, query: str, system: str, arguments: Sequence[str]) -> _Result:
     systems = facts.training_of(system) if query.startswith("training") else facts.systems(system)
-    links = [link for code in facts.code_of(systems) for link in facts_of(code.document).links]
-    return _yes(any(link.relation == "sbom" and link.hash in arguments for link in links))
+    links = [facts_of(code.document).links for code in facts.code_of(systems)]
+    return _yes(any(not named or any(link.hash in arguments for link in named) for named in links))
 
 
 def _weights_hash(facts: Facts, query: str, system: str, arguments: Sequence[str]) -> _Result:
@@ -150,16 +160,17 @@ def _training_code_hash(facts: Facts, query: str, system: str, arguments: Sequen
 
 def _vulnerabilities(facts: Facts, query: str, system: str, arguments: Sequence[str]) -> _Result:
     systems = facts.training_of(system) if query.startswith("training") else facts.systems(system)
-    boms = [target(code, "sbom") for code in facts.code_of(systems)]
-    found = _shown(facts.claims(map(key_of_id, filter(None, boms)), "vulnerability"), system)
+    codes = list(facts.code_of(systems))
+    boms = {target(code, "sbom") for code in codes} - {""}
+    if any(not facts_of(code.document).links for code in codes):
+        boms = facts.components("vulnerability")
+    found = _shown(facts.claims(map(key_of_id, boms), "vulnerability"), system)
     return bool(found), bool(found), found
 
 
 def _best_practice(facts: Facts, query: str, system: str, arguments: Sequence[str]) -> _Result:
     # The rule leaves the training system unbound: the practice of its training is that of every component.
-    every = [entry for entry in facts.view.of_kind("best-practice-attestation") if entry.valid]
-    components = {target(entry, "component") for entry in every}
-    found = _shown(facts.claims(map(key_of_id, components), "best-practice"), system)
+    found = _shown(facts.claims(map(key_of_id, facts.components("best-practice")), "best-practice"), system)
     return bool(found), False, found
 
 

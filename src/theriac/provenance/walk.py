@@ -1,5 +1,6 @@
 """Walking the graph of credentials from an AI system to everything that it was made of."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -146,7 +147,7 @@ def _forward(
         why = flaw(step.entry, at)
         if why:
             chain.gap(f"{step.entry.id}: {why}")
-        elif parent.role == "config" and step.relation == RELATIONS["data"]:
+        elif parent.sound and parent.role == "config" and step.relation == RELATIONS["data"]:
             explained.add(step.entry.pk)
         found.append(Node(step.entry, (*parent.path, step.entry.id), parent.sound and not why))
     candidates = view.with_keys({step.target for step in broken}) if broken else {}
@@ -181,22 +182,25 @@ def _add_leaves(view: Snapshot, holders: dict[int, int], at: datetime, chain: Ch
     plain = [pk for pk, number in holders.items() if number > 0]
     if sum(holders[pk] for pk in plain) > FEW:
         chain.crowds = [chain.nodes[pk] for pk in plain]
+        if at.timestamp() + SKEW < time.time():  # plain parts hold for ever once they have begun
+            for entry in view.leaves_begun_after(plain, int(at.timestamp()) + SKEW):
+                chain.gap(f"{entry.id}: {flaw(entry, at)}")
         return
-    for node in leaves(view, [chain.nodes[pk] for pk in plain]):
+    for node in leaves(view, [chain.nodes[pk] for pk in plain], at):
         why = flaw(node.entry, at)
         if why:
             chain.gap(f"{node.entry.id}: {why}")
         known = chain.nodes.get(node.entry.pk)
-        if known is None or (node.sound and not why and not known.sound):
-            chain.nodes[node.entry.pk] = Node(node.entry, node.path, node.sound and not why)
+        if known is None or (node.sound and not known.sound):
+            chain.nodes[node.entry.pk] = node
 
 
-def leaves(view: Snapshot, holders: Iterable[Node]) -> Iterable[Node]:
-    """Yields the plain parts of these."""
+def leaves(view: Snapshot, holders: Iterable[Node], at: datetime) -> Iterable[Node]:
+    """Yields the plain parts of these; one that both a sound and a broken way lead to comes once for each."""
     by_pk = {node.entry.pk: node for node in holders}
     for pk, entry in view.leaves(by_pk):
         holder = by_pk[pk]
-        yield Node(entry, (*holder.path, entry.id), holder.sound)
+        yield Node(entry, (*holder.path, entry.id), holder.sound and not flaw(entry, at))
 
 
 def _why(parent: Node, step: Step, candidates: list[Entry]) -> str:

@@ -74,3 +74,7 @@ def _postgres_triggers() -> None:
             op.execute(
                 f"CREATE TRIGGER {name} BEFORE {change} ON {table} FOR EACH ROW EXECUTE FUNCTION theriac_append_only()"
             )
+        op.execute(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION theriac_append_only()"
+        )
