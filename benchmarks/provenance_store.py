@@ -7,6 +7,7 @@ two cores; with fewer, the figures are shown beside them all the same.
 """
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -37,8 +38,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     graph, crowd = options.work / f"graph-{options.credentials}.jsonl", options.work / f"crowd-{options.crowd}.jsonl"
-    counts = write_graph(graph, options.credentials, options.seed, options.workers)
-    write_crowd(crowd, options.crowd, options.workers)
+    if not (noted := graph.with_suffix(".json")).exists():  # the second database is given the same files
+        noted.write_text(json.dumps(write_graph(graph, options.credentials, options.seed, options.workers)))
+    if not crowd.exists():
+        write_crowd(crowd, options.crowd, options.workers)
+    counts = json.loads(noted.read_text())
     database = options.database or str(options.work / "store.sqlite")
     if not options.database:
         Path(database).unlink(missing_ok=True)

@@ -20,10 +20,10 @@ def test_the_path_from_a_key_to_the_answer_works_as_printed(tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     clean, found, retracted = done.stdout.split("=====\n")
-    assert "No claim of poisoning, and the chain of credentials is complete." in clean
-    assert "POISONED: 1 signed claim(s)" in found
-    assert "1 system(s)" in found
-    assert "No claim of poisoning, and the chain of credentials is complete." in retracted
+    assert "No claim of poisoning that counts, and the chain of credentials is complete." in clean
+    assert "POISONED: 1 claim of poisoning counts." in found
+    assert "1 SYSTEM: Came of it" in found
+    assert "No claim of poisoning that counts, and the chain of credentials is complete." in retracted
     assert "retracted at" in retracted
     assert (tmp_path / "chain.svg").read_text().startswith("<svg")
     assert '"bomFormat": "CycloneDX"' in (tmp_path / "my-classifier.cdx.json").read_text()

@@ -22,6 +22,7 @@ NAMES = (
     *("inference-vulnerabilities", "training-vulnerabilities", "best-practice", "functional-performance"),
     "systems-using",
 )
+_STYLES = {"poisoned": "bold red", "clean": "bold green", "inconclusive": "bold yellow", "plain": "bold"}
 app = App(
     name="query",
     help_epilogue="Queries: " + ", ".join(NAMES) + ". Without an id, `theriac query NAME` says what NAME asks.",
@@ -90,10 +91,11 @@ def _print(answer: "Answer", trusted: bool) -> None:
     from rich.console import Console
 
     from theriac.cli.options import one_line
+    from theriac.provenance.verdict import verdict_of
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    headline, style = _headline(answer)
-    console.print(one_line(headline), style=style)
+    verdict = verdict_of(answer)
+    console.print(one_line(f"{verdict.word.upper()}: {verdict.sentence}"), style=_STYLES[verdict.tone])
     if isinstance(answer.answer, list):
         for id in answer.answer:
             print(one_line(id))
@@ -105,32 +107,8 @@ def _print(answer: "Answer", trusted: bool) -> None:
         console.print(one_line(f"! {warning}"), style="yellow")
     for part in answer.unchecked:
         console.print(one_line(f"! nobody searched {part}"), style="yellow")
-    weak = sum(claim.accepted and claim.profile != "w3c" for claim in answer.attestations)
-    if weak:
-        console.print(f"! {weak} of these claims are unsigned or weakly signed: anybody could have made them")
     if not trusted and answer.attestations and sys.stdout.isatty():
         console.print("No --policy is given: every claim whose signature holds counts, whoever made it.", style="dim")
-
-
-def _headline(answer: "Answer") -> tuple[str, str]:
-    counted = sum(claim.accepted for claim in answer.attestations)
-    subject = answer.query.removeprefix("data-")
-    if isinstance(answer.answer, list):
-        what = "system(s)" if answer.query == "systems-using" else "data set(s)"
-        return f"{len(answer.answer)} {what}" + ("" if answer.complete else "; the chain is INCOMPLETE"), "bold"
-    if answer.query in ("data-poisoning", "data-pollution", "data-bias"):
-        word = {"poisoning": "POISONED", "pollution": "POLLUTED", "bias": "BIASED"}[subject]
-        if answer.alarming:
-            return f"{word}: {counted} signed claim(s)", "bold red"
-        if answer.complete:
-            return f"No claim of {subject}, and the chain of credentials is complete.", "bold"
-        return f"INCOMPLETE: no claim of {subject} that counts, but nobody can tell.", "bold yellow"
-    if answer.query in ("best-practice", "functional-performance") or answer.query.endswith("vulnerabilities"):
-        said = f"{counted} claim(s) of {answer.query}" + ("" if answer.complete else "; the chain is INCOMPLETE")
-        return said, "bold red" if answer.alarming else "bold"
-    if not answer.complete and not answer.alarming:
-        return "INCOMPLETE: nobody can tell.", "bold yellow"
-    return ("YES", "bold green") if answer.answer else ("NO", "bold red")
 
 
 def _table(title: str, claims: "Sequence[Attestation]") -> "Table":

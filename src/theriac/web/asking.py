@@ -13,12 +13,12 @@ from theriac.errors import UserError
 from theriac.provenance.claims import Attestation
 from theriac.provenance.query import QUERIES, Answer, Mode, ask
 from theriac.provenance.snapshot import Entry, Snapshot
+from theriac.provenance.verdict import Verdict, verdict_of
 from theriac.provenance.walk import Node, walk
 from theriac.web.attesting import Claim, Severity
 from theriac.web.chain import ROLES, all_nodes, chain_html, nodes_on
 from theriac.web.listing import find
 from theriac.web.site import Site
-from theriac.web.verdict import Verdict, verdict_of
 
 MOST_CLAIMS = 200
 MOST_IDS = 500

@@ -4,7 +4,7 @@ import pytest
 
 from theriac.provenance.claims import Attestation
 from theriac.provenance.query import QUERIES, Answer
-from theriac.web.verdict import verdict_of
+from theriac.provenance.verdict import verdict_of
 
 CLAIM = Attestation(
     id="urn:uuid:1",
