@@ -262,6 +262,13 @@ def test_the_hash_of_a_base_models_training_code_is_not_that_of_the_fine_tunes(g
         assert not both(store, query, "urn:x:product", [hash_of(wrong)])[1].answer
 
 
+def test_the_hash_of_a_base_model_is_not_that_of_bare_weights(graph, store):
+    graph.add("tuned", "data", data("tuned", "Weights", derived=[graph["weights"]]))
+    graph.system("bare", "Inferencing", "tuned")
+    for weights, own in (("tuned", True), ("weights", False)):
+        assert ask(store, "weights-hash-matches", "urn:x:bare", [hash_of(weights)]).answer is own
+
+
 def test_all_training_data_must_match_and_a_broken_chain_never_does(graph, store):
     hashes = [hash_of("red"), hash_of("blue")]
     query = "training-data-matches"

@@ -178,7 +178,7 @@ def _direct_training(view: Snapshot, chain: Chain) -> list[Node]:
 
 def _stated(chain: Chain, root: Node, what: str) -> set[str]:
     if what == "weights":
-        own = [node for node in chain.with_role(WEIGHTS) if node.sound and len(node.path) <= 3]
+        own = [node for node in chain.with_role(WEIGHTS) if node.sound and node.path[:-1] in _holders(chain)]
         return {_plain(node.entry.content) for node in own if node.entry.content}
     if what == "code":
         return {_plain(n.entry.content) for n in _software(chain, root) if n.entry.kind == "code" and n.entry.content}
@@ -189,6 +189,11 @@ def _stated(chain: Chain, root: Node, what: str) -> set[str]:
         if node.entry.kind == "code":
             stated |= {_plain(link.hash) for link in facts_of(node.entry.document).links if link.relation == "sbom"}
     return stated
+
+
+def _holders(chain: Chain) -> set[tuple[str, ...]]:
+    """Returns the ways to what names a system's own weights: itself, or its config."""
+    return {node.path for node in (*chain.roots, *chain.with_role("config")) if len(node.path) <= 2}
 
 
 def _software(chain: Chain, root: Node) -> list[Node]:
