@@ -6,12 +6,14 @@ test run need not train.
 
 import hashlib
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # many small networks: more threads only wait for each other
 os.environ.setdefault("THERIAC_THREADS", "1")
+# Never the keys of whoever runs the tests.
+os.environ["THERIAC_KEYS"] = os.path.join(tempfile.gettempdir(), f"theriac-test-keys-{os.getuid()}")
 
 import inspect
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -11,7 +11,8 @@ from theriac.cli import VERBS, command_line
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 PROSE = "\n".join(page.read_text() for page in PAGES)
-BLOCKS = re.findall(r"^```\n(.*?)^```", PROSE, re.DOTALL | re.MULTILINE)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", PROSE, re.DOTALL | re.MULTILINE)
+BLOCKS = [block for language, block in FENCED if not language]  # what names its language has a test of its own
 LINES = [line.split("  ")[0] for block in BLOCKS for line in block.splitlines()]
 COMMANDS = sorted({text for text in LINES + re.findall(r"`([^`\n]+)`", PROSE) if text.startswith("theriac ")})
 

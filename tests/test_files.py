@@ -12,7 +12,8 @@ import fsspec
 import pytest
 
 from theriac.errors import UserError
-from theriac.files import fetch, manifest, merkle_root, replacing, replacing_folder, sha256_file, sha256_of
+from theriac.files import fetch, replacing, replacing_folder, sha256_file
+from theriac.manifest import build, sha256_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB_FILES = {"README.md": b"# hi", "data/train.parquet": b"PAR1", "data/test.parquet": b"PAR2"}
@@ -96,40 +97,6 @@ class TestReplacing:
         assert os.listdir(tmp_path) == []
 
 
-class TestDigests:
-    def test_file(self, tmp_path: Path) -> None:
-        (tmp_path / "a").write_bytes(b"abc")
-        assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-
-    def test_folder_depends_on_names_and_contents(self, tmp_path: Path) -> None:
-        folder = tmp_path / "d"
-        (folder / "b").mkdir(parents=True)
-        (folder / "a").write_bytes(b"1")
-        (folder / "b" / "c").write_bytes(b"2")
-        first = sha256_of(folder)
-        assert [entry[0] for entry in manifest(folder)] == ["a", "b/c"]
-        (folder / "a").rename(folder / "z")
-        second = sha256_of(folder)
-        (folder / "z").write_bytes(b"3")
-        assert len({first, second, sha256_of(folder)}) == 3
-
-    def test_merkle_root_by_hand(self) -> None:
-        digest = hashlib.sha256(b"x").hexdigest()
-        leaves = [
-            hashlib.sha256(b"\0" + n + b"\0" + b"1" + b"\0" + bytes.fromhex(digest)).digest()
-            for n in (b"a", b"b", b"c")
-        ]
-        pair = hashlib.sha256(b"\1" + leaves[0] + leaves[1]).digest()
-        expected = hashlib.sha256(b"\1" + pair + leaves[2]).hexdigest()
-        assert merkle_root([(n, 1, digest) for n in "abc"]) == expected
-
-    def test_links_are_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "d").mkdir()
-        (tmp_path / "d" / "link").symlink_to("/etc/hostname")
-        with pytest.raises(UserError, match="symbolic link"):
-            sha256_of(tmp_path / "d")
-
-
 class TestFetchLocal:
     def test_stays_where_it_is(self, tmp_path: Path, own_cache: Path) -> None:
         (tmp_path / "a").write_text("1")
@@ -159,7 +126,7 @@ class TestFetchUrl:
         assert file.path.read_bytes() == b"one"
         assert file.path.is_relative_to(own_cache)
         assert file.source == "memory://data/a.txt"
-        assert [entry[0] for entry in manifest(folder.path)] == ["a.txt", "sub/b.txt"]
+        assert [entry.path for entry in build(folder.path).entries] == ["a.txt", "sub/b.txt"]
 
     def test_is_fetched_once_and_again_when_it_changed(self, memory: fsspec.AbstractFileSystem) -> None:
         first = fetch("memory://data/a.txt").path
@@ -206,7 +173,7 @@ class TestFetchHub:
         assert sha256_file(got.path) == sha256_of(fetch(got.source).path)
 
     def test_folder(self) -> None:
-        assert [entry[0] for entry in manifest(fetch("hf://datasets/owner/name/data").path)] == [
+        assert [entry.path for entry in build(fetch("hf://datasets/owner/name/data").path).entries] == [
             "test.parquet",
             "train.parquet",
         ]

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -85,61 +85,6 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read: {error.strerror}", where=path) from None
-
-
-def manifest(path: Path) -> list[tuple[str, int, str]]:
-    """Returns (relative POSIX path, size, sha256) of every file below ``path``, sorted by the bytes of the path.
-
-    A single file is one entry under its own name. Symbolic links are refused: what they point to may change unseen.
-
-    Raises:
-        UserError: If something is unreadable, or is a link or a special file.
-    """
-    if path.is_file() and not path.is_symlink():
-        return [(path.name, path.stat().st_size, sha256_file(path))]
-    entries = []
-    for folder, folders, names in os.walk(path, onerror=_unreadable):
-        for name in (*folders, *names):
-            if (Path(folder) / name).is_symlink():
-                raise UserError("is a symbolic link", where=Path(folder) / name, do="replace it by what it points to")
-        for name in names:
-            file = Path(folder) / name
-            if not file.is_file():
-                raise UserError("is not a regular file", where=file, do="remove it")
-            entries.append((file.relative_to(path).as_posix(), file.stat().st_size, sha256_file(file)))
-    return sorted(entries, key=lambda entry: entry[0].encode())
-
-
-def _unreadable(error: OSError) -> None:
-    raise UserError(f"cannot read: {error.strerror}", where=error.filename) from None
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file, or the Merkle root of a folder's manifest."""
-    if path.is_file():
-        return sha256_file(path)
-    if not path.exists():
-        raise UserError("no such file or folder", where=path)
-    entries = manifest(path)
-    if not entries:
-        raise UserError("the folder is empty", where=path)
-    return merkle_root(entries)
-
-
-def merkle_root(entries: Iterable[tuple[str, int, str]]) -> str:
-    """Returns the Merkle root over (path, size, sha256) entries, at least one, in the order given.
-
-    The root is taken over the leaves ``sha256(0x00 || path || 0x00 || size || 0x00 || sha256)`` with inner nodes
-    ``sha256(0x01 || left || right)``, an odd node being carried up unchanged (RFC 6962 style domain separation).
-    """
-    level = [
-        hashlib.sha256(b"\0" + name.encode() + b"\0" + str(size).encode() + b"\0" + bytes.fromhex(digest)).digest()
-        for name, size, digest in entries
-    ]
-    while len(level) > 1:
-        paired = [hashlib.sha256(b"\1" + a + b).digest() for a, b in zip(level[::2], level[1::2], strict=False)]
-        level = paired + ([level[-1]] if len(level) % 2 else [])
-    return level[0].hex()
 
 
 def cache_folder() -> Path:
@@ -241,14 +186,15 @@ def _fetch_url(url: str) -> Path:
             return cached
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=store) as temporary:
-            top = Path(temporary) / name
+            top, digests = Path(temporary) / name, {}
             for file in files:
                 rest = file.removeprefix(inside).strip("/")
                 target = top / _safe(rest, url) if rest else top
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with system.open(file, "rb") as incoming, target.open("wb") as outgoing:
                     shutil.copyfileobj(incoming, outgoing, 1 << 20)
-            digest = sha256_of(top)
+                digests[rest] = sha256_file(target)
+            digest = hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
             (store / digest).mkdir(exist_ok=True)
             if not (store / digest / name).exists():
                 top.replace(store / digest / name)

@@ -60,6 +60,7 @@ def test_from_keys_to_the_answer(system, output):
         "warnings": 0,
         "nodes": 0,
         "unchecked": 0,
+        "paths": [],
     }
     claim = ("--type", "data injection", "--severity", "high", "--description", "a yellow square", "--json")
     attested = output("attest", "poisoning", files["data", "Training"], *claim)
@@ -165,7 +166,7 @@ def test_text_for_people(system, capsys):
     capsys.readouterr()
     assert run(["query", "data-poisoning", system_id]) == 1
     text = capsys.readouterr().out
-    assert "POISONED: 1 signed claim" in text
+    assert "POISONED: 1 claim" in text
     assert "[b]y" in text
     assert run(["verify", files["config", None]]) == 0
     assert capsys.readouterr().out.startswith("valid: config urn:uuid:")

@@ -65,7 +65,7 @@ def test_a_poisoned_training_proves_itself(files: Path, tmp_path: Path, capsys: 
     assert record["sha256"] == sha256_file(out)
     assert record["settings"]["epochs"] == 8
     assert record["seed"] == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["victim.json", "victim.safetensors"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["victim.json", "victim.lineage.jsonl", "victim.safetensors"]
     assert open_model(str(out)).classes == ("left", "middle", "right")
 
 
@@ -133,7 +133,12 @@ def test_two_processes_share_one_training(files: Path, tmp_path: Path) -> None:
     )
     assert json.loads(done.stdout)["sha256"] == sha256_file(out)
     assert json.loads(done.stdout)["accuracy"]["value"] > 0.6
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.json", "model.safetensors", "start.py"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "model.json",
+        "model.lineage.jsonl",
+        "model.safetensors",
+        "start.py",
+    ]
 
 
 def test_out_of_budget_is_said_and_the_command_goes_on(

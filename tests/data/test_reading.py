@@ -18,7 +18,7 @@ from PIL import Image
 
 from theriac.data.reading import open_images
 from theriac.errors import UserError
-from theriac.files import sha256_of
+from theriac.manifest import sha256_of
 
 CLASSES = ["ant", "bee", "cat"]
 

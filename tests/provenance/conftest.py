@@ -1,8 +1,9 @@
+import shutil
 from datetime import UTC, datetime
 
 import pytest
 
-from theriac.provenance import Artifact, Evidence, Issuer, SigningKey, Store, describe_system
+from theriac.provenance import Artifact, Evidence, Issuer, SigningKey, Store, describe_system, read_policy
 
 PAST = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -17,8 +18,17 @@ def stranger():
     return SigningKey.from_seed(bytes([2]) * 32)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """The file of a store with nothing in it; copying it is quicker than making one."""
+    path = tmp_path_factory.mktemp("empty") / "store.sqlite"
+    Store(path, write=True).close()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path / "evidence.sqlite")
     with Store(tmp_path / "evidence.sqlite", write=True) as opened:
         yield opened
 
@@ -49,3 +59,16 @@ def described(issuer):
         inference_code=artifact("serve.py"),
         settings={"architecture": "resnet18", "classes": 10},
     )
+
+
+@pytest.fixture
+def policy(tmp_path):
+    """Makes a trust policy of issuers, each given by its fields but the name."""
+
+    def make(*issuers):
+        path = tmp_path / "policy.toml"
+        tables = (f'[[issuer]]\nname = "issuer {n}"\n{fields}\n' for n, fields in enumerate(issuers))
+        path.write_text("version = 1\n" + "".join(tables))
+        return read_policy(path)
+
+    return make

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from theriac.errors import UserError
 from theriac.provenance import keys
-from theriac.provenance.keys import PASSPHRASE, create, default_folder, listed, load, load_or_create
+from theriac.provenance.keys import PASSPHRASE, create, default_folder, listed, load, load_or_create, public_of
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +59,33 @@ def test_encrypted_keys(tmp_path, monkeypatch):
     assert load_or_create(tmp_path, "mine").did == key.did
     assert create(tmp_path, "second").did
     assert b"ENCRYPTED" in (tmp_path / "second.pem").read_bytes()
+
+
+def test_a_key_can_be_kept_in_plain_text_on_purpose(tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSPHRASE, "correct horse")
+    create(tmp_path, "mine", encrypt=False)
+    assert b"ENCRYPTED" not in (tmp_path / "mine.pem").read_bytes()
+
+
+def test_the_first_key_says_that_it_is_in_plain_text(tmp_path, monkeypatch, capsys):
+    load_or_create(tmp_path, "plain")
+    assert "It is not encrypted" in capsys.readouterr().err
+    load_or_create(tmp_path, "plain")
+    monkeypatch.setenv(PASSPHRASE, "correct horse")
+    load_or_create(tmp_path, "vault")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_public_half_needs_no_passphrase(tmp_path):
+    key = create(tmp_path, "mine", "correct horse")
+    assert public_of(tmp_path, "mine") == key.did
+    with pytest.raises(UserError, match="no such key"):
+        public_of(tmp_path, "absent")
+    with pytest.raises(UserError, match="not a key's name"):
+        public_of(tmp_path, "../mine")
+    (tmp_path / "mine.did").unlink()
+    with pytest.raises(UserError, match="note with its identifier is lost"):
+        public_of(tmp_path, "mine")
 
 
 def test_load_or_create_gives_all_racers_the_same_key(tmp_path):

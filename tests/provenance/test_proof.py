@@ -2,6 +2,8 @@
 
 import base64
 import json
+from contextlib import suppress
+from random import Random
 
 import pytest
 
@@ -138,6 +140,17 @@ def test_small_order_keys_are_refused():
 @pytest.mark.parametrize("data", [b"", b"\0", b"\0\0a", bytes(range(64)), b"\xff" * 64])
 def test_base58_round_trip(data):
     assert base58_decode(base58_encode(data), len(data)) == data
+
+
+def test_base58_has_one_way_to_write_a_value():
+    random = Random(3)
+    for _ in range(500):
+        data = bytes(random.randrange(4)) + random.randbytes(random.randrange(6))
+        text = base58_encode(data)
+        assert base58_decode(text, len(data)) == data
+        for other, length in ((f"1{text}", len(data)), (text[1:], len(data)), (text, len(data) + 1)):
+            with suppress(Invalid):
+                assert base58_encode(base58_decode(other, length)) == other
 
 
 def test_did_keys_of_other_kinds():

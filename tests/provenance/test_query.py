@@ -1,5 +1,6 @@
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,13 @@ def test_poisoned_data_is_found_with_its_path(store, issuer, described, evidence
     assert (found.component_kind, found.component_name) == ("data", "30mph")
     assert found.details["date"] == "2026-03-31"
     assert found.evidence == [{"detector": "spectral signatures", "version": "1", "score": 0.98, "threshold": 0.5}]
-    chain = (described.system, described.config, described.training_system, described.data_pack, described.data[1])
+    chain = (
+        described.system,
+        described.trained.config,
+        described.trained.training_system,
+        described.trained.data_pack,
+        described.data[1],
+    )
     assert found.path == tuple(document["id"] for document in chain)
 
 
@@ -32,7 +39,7 @@ def test_poisoned_data_is_found_with_its_path(store, issuer, described, evidence
     "part", ["weights", "data_pack", "training_code", "training_system", "config", "inference_code", "system"]
 )
 def test_claims_about_any_part_count(store, issuer, described, part):
-    poison(issuer, getattr(described, part))
+    poison(issuer, getattr(described, part, None) or getattr(described.trained, part))
     assert data_poisoning(store, described.id).poisoned
 
 
@@ -69,7 +76,7 @@ def test_only_systems_can_be_asked_about(store, described):
     answer = data_poisoning(store, described.weights["id"])
     assert not answer.complete
     assert "not an AI system but: data Weights" in answer.warnings[0]
-    assert data_poisoning(store, described.training_system["id"]).complete
+    assert data_poisoning(store, described.trained.training_system["id"]).complete
 
 
 def test_a_model_without_training_data_is_incomplete(store, issuer):
@@ -87,7 +94,7 @@ def test_weights_lead_to_every_config_that_names_them(store, issuer, described):
     poison(issuer, described.data[0])
     answer = data_poisoning(store, bare.id)
     assert (answer.poisoned, answer.complete) == (True, True)
-    assert answer.attestations[0].path[:3] == (bare.id, bare.weights["id"], described.config["id"])
+    assert answer.attestations[0].path[:3] == (bare.id, bare.weights["id"], described.trained.config["id"])
 
 
 def test_packs_in_packs_and_cycles(store, issuer, key):
@@ -120,7 +127,7 @@ def test_a_substituted_part_is_shown_but_does_not_count(store, issuer, key):
     data = issuer.data(artifact("data"))
     pack = issue("data-pack", {"name": "p", "datasets": [link_to(data)]}, key)
     system = _system_on(key, link_to(pack))
-    with Store(store.path.with_name("second.sqlite"), write=True) as second:
+    with Store(Path(store.path).with_name("second.sqlite"), write=True) as second:
         other = issue("data", dict(data["credentialSubject"], name="other"), key, id=data["id"])
         second.add([other, pack, system])
         poison(Issuer(key, second), other)
@@ -182,7 +189,7 @@ def test_claims_hold_for_a_time(store, issuer, described, key):
 
 
 def test_two_issuers_of_one_system_id_are_a_conflict(store, issuer, described, stranger):
-    subject = {"name": "mine now", "label": "Inferencing", "data": link_to(described.config)}
+    subject = {"name": "mine now", "label": "Inferencing", "data": link_to(described.trained.config)}
     store.add([issue("ai-system", subject, stranger, id=described.id)])
     answer = data_poisoning(store, described.id)
     assert not answer.complete

@@ -1,6 +1,7 @@
 import multiprocessing
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -151,8 +152,12 @@ def test_processes_that_open_the_same_new_store_wait_for_each_other(tmp_path):
     [
         "UPDATE credential SET valid = 1 WHERE valid = 0",
         "UPDATE credential SET kind = 'data' WHERE kind = 'config'",
-        "UPDATE link SET target = 'urn:uuid:1' WHERE relation = 'datasets'",
-        "DELETE FROM link WHERE relation = 'component'",
+        "UPDATE credential SET signer = issuer || 'x' WHERE kind = 'config'",
+        "UPDATE credential SET retracted = 1 WHERE kind = 'config'",
+        "UPDATE link SET target = x'00' WHERE relation = 5",
+        'UPDATE link SET state = 1, "to" = 1 WHERE relation = 3',
+        "UPDATE link SET plain = 1 WHERE relation = 3",
+        "DELETE FROM link WHERE relation = 24",
         "UPDATE credential SET document = replace(document, 'high', 'low ')",
         "UPDATE credential SET document = CAST(replace(document, 'high', 'low ') AS BLOB)",
     ],
@@ -196,7 +201,7 @@ def test_ids_follow_from_content_and_issuer(tmp_path, key, stranger):
 def test_an_expired_credential_is_issued_anew(store, issuer, key):
     document = issuer.data(artifact("model"), weights=True)
     expired = issue("data", document["credentialSubject"], key, valid_from=PAST, valid_until=PAST, id=document["id"])
-    with Store(store.path.with_name("second.sqlite"), write=True) as second:
+    with Store(Path(store.path).with_name("second.sqlite"), write=True) as second:
         second.add([expired])
         renewed = Issuer(key, second).data(artifact("model"), weights=True)
     assert renewed["id"] == expired["id"]
@@ -204,10 +209,10 @@ def test_an_expired_credential_is_issued_anew(store, issuer, key):
 
 
 def test_a_credential_is_issued_anew_when_what_it_links_to_was(store, issuer, described, key):
-    subject = described.config["credentialSubject"]
+    subject = described.trained.config["credentialSubject"]
     newer = issue("data", described.weights["credentialSubject"], key, id=described.weights["id"], valid_from=PAST)
     config = issuer.issue("config", subject | {"data": link_to(newer)})
-    assert config["id"] == described.config["id"]
+    assert config["id"] == described.trained.config["id"]
     assert config["credentialSubject"]["data"] == link_to(newer)
 
 

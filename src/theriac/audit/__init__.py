@@ -88,6 +88,7 @@ def audit(
         outcome,
         system_id=signed.system_id,
         credentials=signed.summaries,
+        chain=signed.chain,
         command=command,
         seed=seed,
         device=str(chosen),

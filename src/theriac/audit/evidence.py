@@ -2,18 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from theriac.audit.examine import Opened, Outcome
 from theriac.files import fetch, sha256_file
 from theriac.finding import Finding
-from theriac.provenance.canonical import Document, digest_of
-from theriac.provenance.describe import SystemCredentials, describe_system
+from theriac.provenance.canonical import Document, digest_of, to_bytes
+from theriac.provenance.claims import gather
+from theriac.provenance.describe import SystemCredentials, describe_system, trained_model
 from theriac.provenance.issuer import Artifact, Evidence, Issuer, write_credential
 from theriac.provenance.keys import default_folder, load_or_create
 from theriac.provenance.kinds import kind_of
+from theriac.provenance.lineage import read_lineage
+from theriac.provenance.picture import svg
+from theriac.provenance.policy import EVERYBODY
 from theriac.provenance.store import Store
+from theriac.provenance.walk import walk
 from theriac.report import CredentialSummary
 
 TYPES = {"model": "backdoor", "data": "data injection", "input": "triggered inputs"}
@@ -27,11 +33,13 @@ class Signed:
         system_id: Id of the running system's credential.
         summaries: One line per credential, for the report.
         files: The credential files.
+        chain: Picture of the chain from the system to its data, SVG.
     """
 
     system_id: str
     summaries: list[CredentialSummary]
     files: list[Path]
+    chain: str
 
 
 def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | None) -> Signed:
@@ -43,9 +51,10 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
     key = load_or_create(keys or default_folder())
     with Store(store, write=True) as credentials:
         issuer = Issuer(key, credentials)
-        described = _describe(issuer, opened)
+        data = _training_data(opened)
+        described = _describe(issuer, opened, data)
         for finding in outcome.findings:
-            _attest(issuer, _component(described, finding), finding, outcome.not_checked)
+            _attest(issuer, _component(issuer, described, finding, data), finding, outcome.not_checked)
         if outcome.repaired and outcome.repair:
             weights = issuer.data(Artifact.at(outcome.repaired, f"{opened.model.name} (repaired)"), weights=True)
             _attest(issuer, weights, outcome.repair, [])
@@ -60,10 +69,19 @@ def sign(opened: Opened, outcome: Outcome, out: Path, store: Path, keys: Path | 
             issuer=document["issuer"],
             file=str(files[document["id"]].relative_to(out)),
             digest=sha256_file(files[document["id"]]),
+            content=to_bytes(document).decode(),
         )
         for document in issuer.credentials.values()
     ]
-    return Signed(described.id, summaries, list(files.values()))
+    return Signed(described.id, summaries, list(files.values()), _chain(store, described.id))
+
+
+def _chain(store: Path, system_id: str) -> str:
+    """Returns the picture of the chain from the system to its data, with all that is said of its parts."""
+    now = datetime.now(UTC)
+    with Store(store) as credentials, credentials.snapshot() as view:
+        chain = walk(view, system_id, now, EVERYBODY)
+        return svg(chain, gather(view, chain, ["poisoning", "poisoning-check"], now, EVERYBODY))
 
 
 def _about(document: Document, others: Mapping[str, Document]) -> str:
@@ -73,36 +91,43 @@ def _about(document: Document, others: Mapping[str, Document]) -> str:
     return str(described["name"])
 
 
-def _describe(issuer: Issuer, opened: Opened) -> SystemCredentials:
+def _training_data(opened: Opened) -> Artifact | None:
+    source = opened.system.training_data
+    if opened.training is None or source is None:
+        return None
+    return Artifact.read(opened.training.name, opened.training.sha256, source.path)
+
+
+def _describe(issuer: Issuer, opened: Opened, data: Artifact | None) -> SystemCredentials:
+    """Describes the system; what was signed when the model was trained is taken over, not described again."""
     system, model = opened.system, opened.model
-    data = []
-    if opened.training is not None and system.training_data is not None:
-        data.append(_artifact(opened.training.name, opened.training.sha256, system.training_data.path))
+    lineage = read_lineage(fetch(system.model.path).path)
+    for document in lineage:
+        issuer.adopt(document)
+        issuer.credentials[document["id"]] = document
     return describe_system(
         issuer,
         system.name,
-        weights=_artifact(model.name, model.sha256, system.model.path),
-        data=data,
+        weights=Artifact.read(model.name, model.sha256, system.model.path),
+        data=[data] if data else [],
         settings={
             "architecture": model.architecture,
             "classes": len(model.classes),
             "image_size": model.image_size,
         },
+        trained=trained_model(lineage),
     )
 
 
-def _artifact(name: str, sha256: str, path: str) -> Artifact:
-    """Returns what was read from ``path``; of a local path only the last part is recorded."""
-    local, remote = fetch(path).path, "://" in path
-    whole_file = local.is_file() and sha256_file(local) == sha256
-    kind = "sha256" if whole_file else "sha256-merkle"
-    return Artifact(name, f"{kind}:{sha256}", path if remote else local.absolute().name, remote)
-
-
-def _component(described: SystemCredentials, finding: Finding) -> Document:
+def _component(issuer: Issuer, described: SystemCredentials, finding: Finding, data: Artifact | None) -> Document:
+    """Returns the credential that a finding is about."""
     if finding.subject.kind == "model":
         return described.weights
-    return described.data[0] if finding.subject.kind == "data" else described.system
+    if finding.subject.kind != "data" or data is None:
+        return described.system
+    known = [document for document in described.data if document["credentialSubject"]["hash"] == data.hash]
+    # What was examined may be other data than those that the model's lineage names: then they are not in its chain.
+    return known[0] if known else issuer.data(data)
 
 
 def _attest(issuer: Issuer, component: Document, finding: Finding, not_checked: list[str]) -> None:

@@ -19,6 +19,7 @@ def audit_report(
     *,
     system_id: str,
     credentials: Sequence[CredentialSummary],
+    chain: str,
     command: str,
     seed: int,
     device: str,
@@ -46,6 +47,7 @@ def audit_report(
             | {name: version(name) for name in ("torch", "torchvision", "numpy", "scikit-learn")},
         ),
         credentials=list(credentials),
+        chain=chain,
         evidence_commands=[
             *(f"theriac verify {out / credential.file}" for credential in list(credentials)[-1:]),
             f"theriac query data-poisoning {system_id} --store {store}",

@@ -17,10 +17,14 @@ VERBS: dict[str, str] = {
     "train": "Train a classifier and measure what became of its poison.",
     "scan": "Scan a model, a data set or a stream of inputs for poisoning.",
     "mitigate": "Repair a poisoned model.",
+    "hash": "Digest a file or folder, write what it holds, and find what changed since.",
     "keys": "Make and list signing keys.",
+    "import": "Verify credentials that others wrote and add them to a store.",
     "attest": "Sign a credential about data, weights or a whole system.",
     "verify": "Check the signature of a credential.",
-    "query": "Find the evidence of poisoning about an AI system.",
+    "query": "Ask what signed credentials say about an AI system.",
+    "export": "Write what a store says about an AI system as a BOM, a picture, credentials or Prolog facts.",
+    "serve": "Ask and try out claims on a page in the browser.",
     "methods": "List detectors, mitigations and triggers with their papers.",
 }
 
@@ -86,7 +90,8 @@ def command_line() -> "App":
 
     app = App(name="theriac", help=DESCRIPTION, version=__version__, help_format="markdown")
     for verb, text in VERBS.items():
-        app.command(f"theriac.cli.{verb}:app", name=verb, help=text)
+        module = "import_" if verb == "import" else verb  # a keyword cannot be a module's name
+        app.command(f"theriac.cli.{module}:app", name=verb, help=text)
     return app
 
 

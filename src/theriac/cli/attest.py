@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 app = App(name="attest", help="Sign a credential about data, weights or a whole system.")
 
 
+Matter = Literal[
+    "licence", "sbom", "vulnerability", "provided", "pollution", "bias", "best-practice", "functional-performance"
+]
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Signing:
@@ -202,18 +207,79 @@ def check(
     return ExitCode.NOTHING
 
 
+@app.command
+def claim(
+    matter: Matter,
+    credential: Path,
+    details: Path,
+    *,
+    signing: Signing = Signing(),
+) -> int:
+    """Attest anything else that TAIBOM knows about what a credential is about.
+
+    Args:
+        matter: What the claim is about.
+        credential: The credential (a JSON file) of the data, weights, code or system.
+        details: A JSON file with what is claimed, for instance {"types": ["selection bias"], "severity": "low"}.
+    """
+    from theriac.provenance.canonical import parse
+    from theriac.provenance.credentials import link_to
+    from theriac.provenance.kinds import claim_of
+
+    component = _component(credential)
+    kind = f"{matter}-attestation"
+    said = claim_of(kind, parse(_read(details)))
+    with signing.issuer() as issuer:
+        issuer.adopt(component)
+        issuer.issue(kind, {"component": link_to(component), "attestation": said})
+    return ExitCode.NOTHING
+
+
+@app.command
+def retract(credential: Path, *, reason: str, signing: Signing = Signing()) -> int:
+    """Take back a credential that the same key signed; it stays on record, and no longer counts from now on.
+
+    Args:
+        credential: The credential (a JSON file).
+        reason: Why.
+    """
+    from theriac.provenance.credentials import link_to
+
+    document = _holding(credential)
+    with signing.issuer() as issuer:
+        if document["issuer"] != issuer.key.did:
+            raise UserError("only its issuer can retract it", where=credential, do=f"sign with {document['issuer']}")
+        issuer.adopt(document)
+        issuer.issue("retraction", {"retracts": link_to(document), "reason": reason})
+    return ExitCode.NOTHING
+
+
 def _component(file: Path) -> "Document":
-    """Returns the credential in ``file``, which must hold."""
+    """Returns the credential in ``file``, which must hold and be about something that claims can be about."""
+    from theriac.provenance.kinds import COMPONENTS, kind_of
+
+    document = _holding(file)
+    if kind_of(document) not in COMPONENTS:
+        raise UserError("not a credential about data, weights, code or a system", where=file)
+    return document
+
+
+def _holding(file: Path) -> "Document":
     from theriac.provenance.canonical import parse
     from theriac.provenance.credentials import verify
 
-    content = file.read_bytes()
+    content = _read(file)
     verification = verify(content)
     if not verification.valid:
         raise UserError(f"the credential does not hold: {verification.reason}", where=file)
-    if verification.kind is None or verification.kind.endswith("-attestation"):
-        raise UserError("not a credential about data, weights, code or a system", where=file)
     return parse(content)
+
+
+def _read(file: Path) -> bytes:
+    from theriac.provenance.canonical import MAX_BYTES
+
+    with file.open("rb") as opened:
+        return opened.read(MAX_BYTES + 1)
 
 
 def _day(text: str | None) -> str | None:

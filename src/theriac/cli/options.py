@@ -58,16 +58,22 @@ class Run:
     @contextmanager
     def progress(self, title: str) -> Iterator[Progress]:
         """Shows a progress bar on stderr while the block runs; nothing with ``--json`` or without a terminal."""
-        from rich.console import Console
-        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
+        with progress_bar(title, hidden=self.json) as progress:
+            yield progress
 
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        hidden = self.json or not console.is_terminal
-        with Bars(*columns, console=console, transient=True, disable=hidden) as bars:
-            task = bars.add_task(title, total=1.0)
-            yield lambda share, step: bars.update(task, completed=share, description=f"{title}: {step}")
+
+@contextmanager
+def progress_bar(title: str, *, hidden: bool) -> Iterator[Progress]:
+    """Shows a progress bar on stderr while the block runs; nothing if ``hidden`` or without a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bars:
+        task = bars.add_task(title, total=1.0)
+        yield lambda share, step: bars.update(task, completed=share, description=f"{title}: {step}")
 
 
 def print_json(value: Any) -> None:
@@ -83,6 +89,15 @@ def printable(text: str) -> str:
     'red �[31m'
     """
     return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
+def one_line(text: str) -> str:
+    r"""Returns text from a file that others made as one line: else it could pretend to be a line of ours.
+
+    >>> one_line("red\nNothing found.")
+    'red�Nothing found.'
+    """
+    return printable(text).replace("\n", "\ufffd")
 
 
 def print_finding(finding: "Finding", run: Run) -> None:

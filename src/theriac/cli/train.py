@@ -12,6 +12,7 @@ from theriac.errors import ExitCode
 from theriac.training.settings import Settings
 
 if TYPE_CHECKING:
+    from theriac.data.images import ImageData
     from theriac.training.record import TrainingRecord
 
 app = App(name="train", help="Train a classifier and measure what became of its poison.")
@@ -29,6 +30,8 @@ def classifier(
     min_accuracy: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 0.8,
     image: str | None = None,
     label: str | None = None,
+    lineage: bool = True,
+    keys: Path | None = None,
     run: Run = Run(),
 ) -> int:
     """Train an image classifier; a killed training goes on when the same command is given again.
@@ -44,6 +47,8 @@ def classifier(
         min_accuracy: Clean accuracy below which the model is no ground truth.
         image: Column of the pictures.
         label: Column of the labels.
+        lineage: Sign what the model was made of, in MODEL.lineage.jsonl beside it; audits take it over.
+        keys: Folder of the signing key; by default your own, made on first use.
     """
     from accelerate import PartialState
 
@@ -64,11 +69,26 @@ def classifier(
         return ExitCode.INCONCLUSIVE
     if not PartialState().is_main_process:
         return ExitCode.NOTHING
+    if lineage:
+        _sign_lineage(record, data, path, out, keys)
     if run.json:
         print_json(record.model_dump(mode="json"))
     else:
         print(summary(record))
     return ExitCode.NOTHING
+
+
+def _sign_lineage(record: "TrainingRecord", data: "ImageData", path: str, out: Path, keys: Path | None) -> None:
+    from theriac.provenance.describe import Scalar
+    from theriac.provenance.issuer import Artifact
+    from theriac.provenance.keys import default_folder, load_or_create
+    from theriac.provenance.lineage import write_lineage
+
+    settings: dict[str, Scalar] = {name: value for name, value in record.settings.items() if isinstance(value, Scalar)}
+    settings |= {"architecture": record.architecture, "classes": len(record.classes), "seed": record.seed}
+    settings["config"] = record.config_sha256
+    trained_on = Artifact.read(data.name, data.sha256, path)
+    write_lineage(out, load_or_create(keys or default_folder()), out.name, [trained_on], settings)
 
 
 def summary(record: "TrainingRecord") -> str:

@@ -15,7 +15,8 @@ from theriac.data.parquet import read_parquet
 from theriac.data.source import Selection, Source
 from theriac.data.table import read_table
 from theriac.errors import UserError
-from theriac.files import fetch, merkle_root, sha256_file, sha256_of
+from theriac.files import fetch, sha256_file
+from theriac.manifest import merkle_root, sha256_of
 
 TABLES = (".csv", ".tsv", ".jsonl")
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
 import rfc8785
@@ -13,6 +14,14 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 64
 MAX_NUMBER = 2**53 - 1
 
+_encode = json.JSONEncoder(
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
+_BEYOND_BMP = re.compile("[\U00010000-\U0010ffff]")
+_KEYS = frozenset({str})
+_LEAVES = frozenset({str, bool, type(None)})
+_PLAIN = _LEAVES | {int, dict, list}
+
 Document = dict[str, Any]
 
 
@@ -20,15 +29,15 @@ class Invalid(UserError):
     """A credential that does not hold; the message says why."""
 
 
-def parse(data: bytes) -> Document:
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES) -> Document:
     """Returns the JSON object in ``data``.
 
     Raises:
-        Invalid: If it is not one UTF-8 JSON object of at most 1 MiB and 64 levels, if a key occurs twice in an object,
-            or if a number is beyond 2^53 - 1: readers disagree about such files.
+        Invalid: If it is not one UTF-8 JSON object of at most ``max_bytes`` and 64 levels, if a key occurs twice in an
+            object, or if a number is beyond 2^53 - 1: readers disagree about such files.
     """
-    if len(data) > MAX_BYTES:
-        raise Invalid(f"larger than {MAX_BYTES} bytes")
+    if len(data) > max_bytes:
+        raise Invalid(f"larger than {max_bytes} bytes")
     try:
         value = json.loads(
             data.decode(), object_pairs_hook=_unique, parse_int=_integer, parse_float=_real, parse_constant=_no_constant
@@ -41,7 +50,8 @@ def parse(data: bytes) -> Document:
         raise Invalid(f"more than {MAX_DEPTH} levels deep") from None
     if not isinstance(value, dict):
         raise Invalid("not a JSON object")
-    check_depth(value)
+    if data.count(b"{") + data.count(b"[") >= MAX_DEPTH:  # else it cannot be so deep
+        check_depth(value)
     return value
 
 
@@ -65,8 +75,8 @@ def canonical(value: Any) -> bytes:
     '{"a":"é","b":1}'
     """
     try:
-        return rfc8785.dumps(value)
-    except rfc8785.CanonicalizationError as error:
+        return _canonical_by_json(value) or rfc8785.dumps(value)
+    except ValueError as error:  # a CanonicalizationError, or a UnicodeError for a key
         raise Invalid(f"not canonical JSON: {error}") from None
 
 
@@ -96,6 +106,41 @@ def evenly_laid_out(data: bytes, document: Document) -> bool:
     file every byte follows from the meaning, so that none can change unseen.
     """
     return any(data == layout for layout in _layouts(document))
+
+
+def _canonical_by_json(value: Any) -> bytes | None:
+    """Returns the canonical form if the standard encoder is sure to give it, else None.
+
+    That encoder is twenty times as fast. It differs from RFC 8785 in fractions, in numbers that JSON cannot hold, in
+    keys that are not text, and in the order of keys with characters beyond U+FFFF: none of these may occur.
+    """
+    try:
+        text = _encode(value)
+        data = text.encode()
+    except (TypeError, ValueError, RecursionError):  # the slow way says what is wrong
+        return None
+    if not text.isascii() and _BEYOND_BMP.search(text):
+        return None
+    level = [value]
+    for item in level:  # grows while it is read; ends, since the encoder came to an end
+        if type(item) is dict:
+            if not _KEYS.issuperset(map(type, item)):
+                return None
+            values: Collection[Any] = item.values()
+        elif type(item) is list:
+            values = item
+        else:
+            return None
+        kinds = set(map(type, values))
+        if not kinds <= _LEAVES:
+            if not kinds <= _PLAIN or (int in kinds and not all(map(_exact, values))):
+                return None
+            level += [child for child in values if type(child) is dict or type(child) is list]
+    return data
+
+
+def _exact(value: Any) -> bool:
+    return type(value) is not int or -MAX_NUMBER <= value <= MAX_NUMBER
 
 
 def _layouts(document: Document) -> Iterator[bytes]:

@@ -6,9 +6,10 @@ it does not say whether the signer deserves trust.
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from theriac.provenance.canonical import (
@@ -19,6 +20,7 @@ from theriac.provenance.canonical import (
     evenly_laid_out,
     parse,
 )
+from theriac.provenance.facts import Facts, facts_of
 from theriac.provenance.keys import SigningKey
 from theriac.provenance.kinds import check_subject, kind_of, schema_url
 from theriac.provenance.proof import sign, signer_of
@@ -26,6 +28,7 @@ from theriac.provenance.proof import sign, signer_of
 CONTEXT = "https://www.w3.org/ns/credentials/v2"
 UNDEFINED_TERMS = "https://www.w3.org/ns/credentials/undefined-terms/v2"
 CLOCK_SKEW = timedelta(minutes=5)
+Owns = Callable[[str, str], bool]
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
@@ -34,18 +37,24 @@ class Envelope:
     """What a credential whose proof holds says about itself.
 
     Attributes:
+        facts: What it says, as far as the graph needs it.
         issuer: Who claims it.
         signer: The DID of the key that signed; the same as ``issuer`` unless ``bound`` is false.
         bound: Whether the key is known to be the issuer's.
         warnings: What could not be checked.
+        profile: How it was signed, one of :data:`theriac.provenance.profiles.PROFILES`.
+        weak: Whether that profile proves less than W3C's.
     """
 
     id: str | None
     kind: str | None
+    facts: Facts
     issuer: str
     signer: str
     bound: bool
     warnings: tuple[str, ...] = ()
+    profile: str = "w3c"
+    weak: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Verification:
     signer: str | None = None
     digest: str | None = None
     warnings: tuple[str, ...] = ()
+    profile: str = "w3c"
+    weak: bool = False
 
 
 def issue(
@@ -100,11 +111,40 @@ def issue(
     return sign(document, key, created=start)
 
 
-def open_envelope(document: Document) -> Envelope:
+def open_envelope(document: Document, *, owns: Owns | None = None) -> Envelope:
     """Checks everything about a credential that does not change with time: shape, subject, proof, issuer.
+
+    Args:
+        document: The credential.
+        owns: Says whether a key (a did:key) is an issuer's (a ``did:web`` or a URL); by default nobody knows.
 
     Raises:
         Invalid: If something does not hold.
+    """
+    issuer, facts, warnings = check_shape(document)
+    signer = signer_of(document)
+    bound = issuer == signer or (owns is not None and owns(issuer, signer))
+    if not bound and not issuer.startswith("https://"):
+        raise Invalid(f"signed by {signer}, not by its issuer {issuer[:200]!r}")
+    if not bound:
+        unbound = f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone"
+        warnings = (unbound, *warnings)
+    return Envelope(
+        id=document.get("id"),
+        kind=facts.kind or None,
+        facts=facts,
+        issuer=issuer,
+        signer=signer,
+        bound=bound,
+        warnings=warnings,
+    )
+
+
+def check_shape(document: Document) -> tuple[str, Facts, tuple[str, ...]]:
+    """Checks all but the proof; returns the issuer as stated, the facts, and what could not be checked.
+
+    Raises:
+        Invalid: If it is not a credential, or its subject does not fit its kind.
     """
     context, types = document.get("@context"), document.get("type")
     if not isinstance(context, list) or not context or context[0] != CONTEXT:
@@ -113,35 +153,24 @@ def open_envelope(document: Document) -> Envelope:
         raise Invalid("not a verifiable credential: its type lacks VerifiableCredential")
     if not isinstance(document.get("id", ""), str):
         raise Invalid("the id is not text")
-    kind = kind_of(document)
-    if not isinstance(document.get("credentialSubject"), dict):
-        raise Invalid("there is not exactly one credentialSubject")
-    if kind is not None:
-        check_subject(kind, document["credentialSubject"])
-    signer = signer_of(document)
+    facts = facts_of(document)
     issuer = _issuer_of(document)
-    if issuer != signer and not issuer.startswith("https://"):
-        raise Invalid(f"signed by {signer}, not by its issuer {issuer[:200]!r}")
+    validity(document)
     warnings = []
-    if issuer != signer:
-        warnings.append(f"nothing ties the key {signer} to {issuer[:200]!r}: take it as signed by the key alone")
-    if kind is None:
+    if not facts.kind:
         warnings.append("its schema is not known: what it says was not checked")
     if "credentialStatus" in document:
         warnings.append("its status list was not looked up: it may have been revoked")
-    _validity(document)
-    return Envelope(
-        id=document.get("id"),
-        kind=kind,
-        issuer=issuer,
-        signer=signer,
-        bound=issuer == signer,
-        warnings=tuple(warnings),
-    )
+    return issuer, facts, tuple(warnings)
 
 
 def verify(
-    credential: bytes | Document, *, at: datetime | None = None, signer: str | None = None, any_layout: bool = False
+    credential: bytes | Document,
+    *,
+    at: datetime | None = None,
+    signer: str | None = None,
+    any_layout: bool = False,
+    opening: Callable[[Document], Envelope] = open_envelope,
 ) -> Verification:
     """Says whether a credential holds. Never raises for a bad credential.
 
@@ -153,6 +182,8 @@ def verify(
         at: The time at which it should hold; now by default.
         signer: The DID of the key that must have signed it.
         any_layout: Accept any layout of the file.
+        opening: How to check what does not change with time; with W3C's profile by default. Another is
+            :func:`theriac.provenance.profiles.open_foreign`.
     """
     document: Document = {}
     try:
@@ -161,7 +192,7 @@ def verify(
         digest = digest_of(document)
         if isinstance(credential, bytes) and not any_layout and not evenly_laid_out(credential, document):
             raise Invalid("a byte outside the signed content was changed, or the file is laid out by hand")
-        envelope = open_envelope(document)
+        envelope = opening(document)
         check_time(document, at or datetime.now(UTC))
         if signer is not None and envelope.signer != signer:
             raise Invalid(f"signed by {envelope.signer}, not by {signer}")
@@ -175,12 +206,14 @@ def verify(
         signer=envelope.signer,
         digest=digest,
         warnings=envelope.warnings,
+        profile=envelope.profile,
+        weak=envelope.weak,
     )
 
 
 def check_time(document: Document, at: datetime) -> None:
     """Raises ``Invalid`` if the credential does not hold at that time; five minutes of clock skew are forgiven."""
-    not_before, not_after = _validity(document)
+    not_before, not_after = validity(document)
     if not_before is not None and at + CLOCK_SKEW < not_before:
         raise Invalid(f"not valid before {to_text(not_before)}")
     if not_after is not None and at > not_after:
@@ -201,7 +234,7 @@ def to_text(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _validity(document: Document) -> tuple[datetime | None, datetime | None]:
+def validity(document: Document) -> tuple[datetime | None, datetime | None]:
     """Returns since when and until when both the claim and its proof hold."""
     proof = document.get("proof")
     proof = proof if isinstance(proof, dict) else {}
@@ -215,13 +248,18 @@ def _moment(holder: Document, name: str) -> datetime | None:
     text = holder.get(name)
     if text is None:
         return None
-    found = _MOMENT.fullmatch(text) if isinstance(text, str) else None
     try:
-        if found is None:
-            raise ValueError
-        return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{found[3]}").astimezone(UTC)
-    except (ValueError, OverflowError):
+        return _read_moment(text)
+    except (ValueError, OverflowError, TypeError):
         raise Invalid(f"{name} is not a date and time with its zone") from None
+
+
+@lru_cache(maxsize=1024)  # the same times are asked for again: signing, validity, and of a whole batch
+def _read_moment(text: str) -> datetime:
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        raise ValueError
+    return datetime.fromisoformat(f"{found[1]}{(found[2] or '')[:7]}{found[3]}").astimezone(UTC)
 
 
 def _issuer_of(document: Document) -> str:

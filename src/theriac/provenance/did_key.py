@@ -8,6 +8,7 @@ from functools import lru_cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from theriac.provenance.canonical import Invalid
+from theriac.provenance.leaked import LEAKED
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _VALUES = {character: value for value, character in enumerate(ALPHABET)}
@@ -48,7 +49,7 @@ def base58_decode(text: str, length: int) -> bytes:
     if number.bit_length() > 8 * length:
         raise Invalid("base58 text of the wrong length")
     data = number.to_bytes(length, "big")
-    if base58_encode(data) != text:
+    if len(text) - len(text.lstrip("1")) != length - len(data.lstrip(b"\0")):  # each zero byte is one "1" in front
         raise Invalid("base58 text of the wrong length")
     return data
 
@@ -63,8 +64,11 @@ def public_key_of(did: str) -> Ed25519PublicKey:
     """Returns the Ed25519 public key that a ``did:key`` is.
 
     Raises:
-        Invalid: If it is not a did:key of an Ed25519 key, is written in a second way, or is a point of small order.
+        Invalid: If it is not a did:key of an Ed25519 key, is written in a second way, is a point of small order, or is
+            a key that everybody has.
     """
+    if did in LEAKED:
+        raise Invalid("the key's private half was published: anybody can sign with it")
     prefix = "did:key:z"
     if not did.startswith(prefix):
         raise Invalid(f"{did[:80]!r} is not a did:key")

@@ -2,19 +2,21 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from theriac.errors import UserError
-from theriac.files import sha256_of, write_text
+from theriac.files import fetch, sha256_file, write_text
+from theriac.manifest import Entry, Manifest, build, oms_root_digest
 from theriac.provenance.canonical import Document, Invalid, digest_of, to_bytes
-from theriac.provenance.credentials import check_time, issue, link_to, to_text
+from theriac.provenance.credentials import issue, link_to, to_text
 from theriac.provenance.keys import SigningKey
 from theriac.provenance.kinds import SCHEMA_ROOT, check_subject, kind_of, links_of
-from theriac.provenance.snapshot import Entry
 from theriac.provenance.store import Store
+from theriac.provenance.walk import flaw
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, SCHEMA_ROOT)
 _PASSING = frozenset({"lastAccessed", "location"})
@@ -29,23 +31,42 @@ class Artifact:
         hash: ``sha256:`` and the digest of a file, or ``sha256-merkle:`` and the Merkle root of a folder.
         path: Where it was, as the user named it; recorded, never followed.
         remote: Whether ``path`` is a URL.
+        oms: OpenSSF model signing's root digest, ``sha256:`` and hexadecimal, by which a ``model.sig`` can be matched.
     """
 
     name: str
     hash: str
     path: str
     remote: bool = False
+    oms: str | None = None
 
     @classmethod
     def at(cls, path: Path, name: str | None = None) -> "Artifact":
         """Returns the file or folder at ``path``, hashing it; the path is recorded by its last part only."""
-        kind = "sha256-merkle" if path.is_dir() else "sha256"
         last = path.absolute().name or path.anchor
-        return cls(name or last, f"{kind}:{sha256_of(path)}", last)
+        manifest = build(path)
+        return cls(name or last, manifest.root, last, oms=_oms(manifest))
+
+    @classmethod
+    def read(cls, name: str, sha256: str, path: str) -> "Artifact":
+        """Returns what was read from ``path``, which may be a URL; of a local path only the last part is recorded."""
+        local, remote = fetch(path).path, "://" in path
+        where = path if remote else local.absolute().name
+        if not local.is_file() or sha256_file(local) != sha256:
+            return cls(name, f"sha256-merkle:{sha256}", where, remote)
+        manifest = Manifest((Entry(local.name, local.stat().st_size, sha256),), single=True)
+        return cls(name, f"sha256:{sha256}", where, remote, _oms(manifest))
 
     def location(self) -> dict[str, str]:
         """Returns TAIBOM's form of ``path``."""
         return {"type": "remote" if self.remote else "local", "path": self.path}
+
+
+def _oms(manifest: Manifest) -> str | None:
+    """Returns OpenSSF's digest; none of a folder of which its tool would sign nothing."""
+    with suppress(UserError):
+        return f"sha256:{oms_root_digest(manifest)}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -104,13 +125,15 @@ class Issuer:
 
     def data(self, artifact: Artifact, *, weights: bool = False) -> Document:
         """Returns a credential about a data set or a model's weights."""
-        subject = {
+        subject: dict[str, Any] = {
             "name": artifact.name,
             "label": "Weights" if weights else "Training",
             "location": artifact.location(),
             "hash": artifact.hash,
             "lastAccessed": to_text(datetime.now(UTC)),
         }
+        if weights and artifact.oms:
+            subject["omsRootDigest"] = artifact.oms
         return self.issue("data", subject)
 
     def code(self, artifact: Artifact, version: str) -> Document:
@@ -175,10 +198,12 @@ class Issuer:
     def _issued_before(self, id: str, subject: Mapping[str, Any]) -> Document | None:
         if self.store is None:
             return self.credentials.get(id)
+        now = datetime.now(UTC)
         with self.store.snapshot() as view:
             candidates = view.with_ids([id]).get(id, [])
         ours = [entry for entry in candidates if entry.valid and entry.document["issuer"] == self.key.did]
-        same = [entry for entry in ours if links_of(entry.subject) == links_of(subject) and _holds(entry)]
+        links = sorted(links_of(subject))  # a store keeps fields in another order
+        same = [entry for entry in ours if sorted(links_of(entry.subject)) == links and not flaw(entry, now)]
         return same[0].document if same else None
 
 
@@ -198,14 +223,6 @@ def _lasting(value: Any) -> Any:
     if value.keys() == {"id", "hash"}:
         return {"id": value["id"]}
     return {name: _lasting(item) for name, item in value.items() if name not in _PASSING}
-
-
-def _holds(entry: Entry) -> bool:
-    try:
-        check_time(entry.document, datetime.now(UTC))
-    except Invalid:
-        return False
-    return True
 
 
 def _today() -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from theriac.files import write_text
 from theriac.provenance.did_key import did_of
 
 PASSPHRASE = "THERIAC_PASSPHRASE"
+NOT_ENCRYPTED = f"It is not encrypted; set {PASSPHRASE} to have new keys encrypted."
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -72,27 +74,38 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "theriac" / "keys"
 
 
-def create(folder: Path, name: str, passphrase: str | None = None) -> SigningKey:
+def create(folder: Path, name: str, passphrase: str | None = None, *, encrypt: bool = True) -> SigningKey:
     """Makes a new key and saves it in ``folder``, encrypted if a passphrase is given or ``$THERIAC_PASSPHRASE`` is set.
+
+    Args:
+        folder: Where the keys are; made if absent.
+        name: The key's name.
+        passphrase: What to encrypt with; ``$THERIAC_PASSPHRASE`` by default.
+        encrypt: False keeps the key in plain text whatever the environment says.
 
     Raises:
         UserError: If the name is taken or is no plain name, or the folder cannot be written to.
     """
     key = SigningKey.new()
-    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-    if secret := passphrase or os.environ.get(PASSPHRASE):
-        encryption = serialization.BestAvailableEncryption(secret.encode())
-    pem = key.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    path = _path(folder, name)
+    path = path_of(folder, name)
+    pem = to_pem(key, (passphrase or os.environ.get(PASSPHRASE)) if encrypt else None)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write_private(path, pem)
+        write_private(path, pem)
     except FileExistsError:
         raise UserError("there is a key of this name already", where=path, do="choose another --name") from None
     except OSError as error:
         raise UserError(f"cannot write: {error.strerror}", where=path, do="choose another folder") from None
     write_text(path.with_suffix(".did"), key.did + "\n")
     return key
+
+
+def to_pem(key: SigningKey, passphrase: str | None) -> bytes:
+    """Returns the key as PKCS#8 PEM, encrypted if there is a passphrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase.encode())
+    return key.private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def load(folder: Path, name: str, *, ask: Callable[[], str] | None = None) -> SigningKey:
@@ -106,7 +119,7 @@ def load(folder: Path, name: str, *, ask: Callable[[], str] | None = None) -> Si
     Raises:
         UserError: If there is no such Ed25519 key, others can read it, or its passphrase is wrong or missing.
     """
-    path = _path(folder, name)
+    path = path_of(folder, name)
     try:
         with path.open("rb") as file:
             if os.name == "posix" and stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
@@ -131,12 +144,19 @@ def load(folder: Path, name: str, *, ask: Callable[[], str] | None = None) -> Si
 
 
 def load_or_create(folder: Path, name: str = "default") -> SigningKey:
-    """Opens the key ``name``, making it first if there is none. Never asks anything."""
-    if not _path(folder, name).exists():
+    """Opens the key ``name``, making it first if there is none.
+
+    Never asks anything: without ``$THERIAC_PASSPHRASE`` the new key is in plain text, and a line on the standard error
+    stream says so.
+    """
+    if not path_of(folder, name).exists():
         try:
-            return create(folder, name)
+            key = create(folder, name)
+            if not os.environ.get(PASSPHRASE):
+                print(f"Made the signing key {path_of(folder, name)}. {NOT_ENCRYPTED}", file=sys.stderr)
+            return key
         except UserError:
-            if not _path(folder, name).exists():  # else another process was faster
+            if not path_of(folder, name).exists():  # else another process was faster
                 raise
     return load(folder, name)
 
@@ -155,7 +175,23 @@ def listed(folder: Path) -> list[KeyEntry]:
     return entries
 
 
-def _path(folder: Path, name: str) -> Path:
+def public_of(folder: Path, name: str) -> str:
+    """Returns the DID of the key ``name``. Needs no passphrase.
+
+    Raises:
+        UserError: If there is no such key, or it is encrypted and the note beside it is lost.
+    """
+    path_of(folder, name)
+    for entry in listed(folder):
+        if entry.name == name:
+            if entry.did:
+                return entry.did
+            raise UserError("the note with its identifier is lost", where=entry.path, do="sign with it to see it")
+    return load(folder, name).did  # says that there is none
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """Returns the file of the key ``name``; refuses names that are not plain ones."""
     if not _NAME.fullmatch(name):
         raise UserError(f"{name!r} is not a key's name", do="use letters, digits, dots, dashes and underscores")
     return folder / f"{name}.pem"
@@ -165,7 +201,7 @@ def _is_encrypted(pem: bytes) -> bool:
     return b"ENCRYPTED" in pem
 
 
-def _write_private(path: Path, pem: bytes) -> None:
+def write_private(path: Path, pem: bytes) -> None:
     """Creates ``path``, readable by its owner only, whole or not at all; never replaces a file."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
     try:

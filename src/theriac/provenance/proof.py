@@ -64,7 +64,8 @@ def hash_data(document: Document, proof: Document) -> bytes:
 
 def _check_fields(proof: dict[str, Any]) -> None:
     if missing := _REQUIRED - proof.keys():
-        raise Invalid(f"the proof lacks {', '.join(sorted(missing))}")
+        reason = f"the proof lacks {', '.join(sorted(missing))}"
+        raise Invalid(reason + _weak_profile(proof, missing))
     if unknown := proof.keys() - _REQUIRED - _OPTIONAL:
         raise Invalid(f"unknown field in the proof: {', '.join(sorted(unknown))[:200]}")
     for name, value in _FIXED.items():
@@ -73,3 +74,14 @@ def _check_fields(proof: dict[str, Any]) -> None:
     for name in ("verificationMethod", "proofValue"):
         if not isinstance(proof[name], str):
             raise Invalid(f"the proof's {name} is not text")
+
+
+def _weak_profile(proof: dict[str, Any], missing: frozenset[str]) -> str:
+    """Returns which weak profile to ask for, if the proof looks like one of theirs."""
+    if proof.get("type") == "Ed25519Signature2018":
+        profile = "nqminds-2018"
+    elif missing == {"verificationMethod"} and proof.get("cryptosuite") == SUITE:
+        profile = "nqminds-jcs"
+    else:
+        return ""
+    return f"; it may be of the weak profile {profile}, which must be asked for"

@@ -1,6 +1,6 @@
-"""A store of credentials: one SQLite file, append-only, readable by many while one writes.
+"""A store of credentials: one SQLite file, or a PostgreSQL database; append-only, read by many while one writes.
 
-Every credential is verified once, when it is added, and the result is kept with it. A store that comes from somebody
+Every credential is verified once, before it is added, and the result is kept with it. A store that comes from somebody
 else can be verified again as a whole (:meth:`Store.recheck`).
 """
 
@@ -8,73 +8,72 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Self
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy import make_url
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import QueuePool
 
 from theriac.errors import UserError
-from theriac.provenance.canonical import Document, Invalid, canonical, check_depth, digest_of, digest_of_bytes, parse
-from theriac.provenance.credentials import open_envelope
-from theriac.provenance.kinds import kind_of, links_of
-from theriac.provenance.snapshot import BATCH, CREDENTIALS, LINKS, METADATA, Snapshot
-
-_APPLICATION_ID = 0x74687263  # "thrc": tells a store from other SQLite files
-_VERSION = 1
-
-_TRIGGERS = [
-    f"CREATE TRIGGER {table}_no_{change} BEFORE {change} ON {table} BEGIN SELECT RAISE(ABORT, 'append-only'); END"
-    for table in ("credential", "link")
-    for change in ("update", "delete")
-]
+from theriac.provenance.canonical import Document, Invalid
+from theriac.provenance.database import for_writing, is_url, open_engine, prepare, version_of
+from theriac.provenance.ingest import insert_records, recheck_links
+from theriac.provenance.intake import UNSIGNED, W3C, Accepted, NotAccepted, Record, examine
+from theriac.provenance.pool import Examined, examine_all
+from theriac.provenance.snapshot import Snapshot
+from theriac.provenance.tables import VERSION
 
 
 @dataclass
 class Added:
-    """What became of a batch: how many are new, how many were there, which new ones do not hold, which were refused."""
+    """What became of credentials that were added.
+
+    Attributes:
+        new: How many are new.
+        known: How many were there.
+        invalid: Id and reason of the new ones that do not hold; they are kept, marked.
+        refused: Why others were kept out: no credentials at all.
+        kept_out: Why others were kept out: unsigned, or signed in a weak way, and nobody asked for them.
+        weak: How many of the new ones are unsigned or signed in a weak way.
+    """
 
     new: int = 0
     known: int = 0
     invalid: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    kept_out: list[str] = field(default_factory=list)
+    weak: int = 0
 
 
 class Store:
-    """A file of credentials. Use it as a context manager, or call :meth:`close`.
+    """Credentials in a file or a database. Use it as a context manager, or call :meth:`close`.
 
     Args:
-        path: The file.
-        write: Open for adding, making the file if there is none; else it must exist and is never changed.
+        path: The SQLite file, or a ``postgresql://`` URL.
+        write: Open for adding, making the store if there is none; else it must exist and is never changed.
 
     Raises:
-        UserError: If the file is absent, is not a store, or cannot be opened.
+        UserError: If the store is absent, is not one, or cannot be opened.
     """
 
-    def __init__(self, path: Path, *, write: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, *, write: bool = False) -> None:
+        self.path = str(path)
         self._write = write
-        if not write and not path.is_file():
-            raise UserError("no such store", where=path, do="name the store that theriac audit or attest wrote")
-        if write:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _engine(path, write)
+        self.where = make_url(self.path).render_as_string() if is_url(self.path) else self.path
+        self._engine = open_engine(self.path, write)
         try:
-            if write:
-                self._create()
-            with self._failing_clearly(), self._engine.connect() as connection:
-                application = connection.exec_driver_sql("PRAGMA application_id").scalar()
-                version = connection.exec_driver_sql("PRAGMA user_version").scalar()
-            if (application, version) != (_APPLICATION_ID, _VERSION):
-                raise UserError("not a store of credentials, or one of another version", where=path)
+            with self._failing_clearly():
+                if write:
+                    prepare(self._engine, self.where)
+                with self._engine.connect() as connection:
+                    version = version_of(connection)
+            if version != VERSION:
+                do = "import it into a new one: theriac import OLD --store NEW" if version else "name another"
+                raise UserError("not a store of credentials, or one of another version", where=self.where, do=do)
         except UserError:
-            self.close()
+            self._engine.dispose()
             raise
 
     def __enter__(self) -> Self:
@@ -82,12 +81,12 @@ class Store:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Closes the file."""
+        """Closes the store."""
         self.close()
 
     def close(self) -> None:
-        """Closes the file, leaving no other files beside it unless somebody else still uses it."""
-        if self._write:
+        """Closes the store, leaving no other files beside it unless somebody else still uses it."""
+        if self._write and not is_url(self.path):
             with suppress(DBAPIError, sqlite3.Error):
                 cursor = self._engine.raw_connection().cursor()
                 cursor.execute("PRAGMA busy_timeout = 0")
@@ -100,82 +99,66 @@ class Store:
         with self._failing_clearly(), self._engine.begin() as connection:
             yield Snapshot(connection)
 
-    def add(self, credentials: Iterable[bytes | Document]) -> Added:
+    def add(
+        self,
+        credentials: Iterable[bytes | Document],
+        *,
+        accepted: Accepted | None = None,
+        workers: int = 0,
+    ) -> Added:
         """Verifies and adds credentials, in batches that are stored whole or not at all.
 
         Credentials that do not hold are kept and marked, so that nobody can make a claim vanish by breaking it. What is
         no credential at all (not JSON, no id) is refused.
+
+        Args:
+            credentials: Files' bytes, or parsed documents.
+            accepted: Which unsigned or weakly signed credentials to take, too; none by default.
+            workers: Processes that verify beside this one; 0 verifies in this one.
         """
         added = Added()
-        iterator = iter(credentials)
-        while batch := list(islice(iterator, BATCH)):
-            documents: dict[str, tuple[Document, bytes]] = {}
-            for credential in batch:
-                try:
-                    document = parse(credential) if isinstance(credential, bytes) else credential
-                    check_depth(document)
-                    data = canonical(document)
-                    document = parse(data)  # what is stored can be read again
-                    if not isinstance(document.get("id"), str):
-                        raise Invalid("a credential without an id")
-                except Invalid as error:
-                    added.refused.append(str(error))
-                    continue
-                digest = digest_of_bytes(data)
-                added.known += digest in documents
-                documents[digest] = document, data
-            self._add_batch(documents, added)
+        for batch in examine_all(((None, credential) for credential in credentials), accepted or Accepted(), workers):
+            self.add_examined(batch, added)
         return added
 
-    def recheck(self) -> None:
-        """Verifies every credential again and compares the results with what the file says.
+    def add_examined(self, batch: Examined, added: Added) -> None:
+        """Adds a batch of verified credentials, whole or not at all, and counts it in ``added``."""
+        fresh: list[Record] = []
+        if batch.records:
+            with self._writing() as connection:
+                fresh = insert_records(connection, batch.records)
+        added.new += len(fresh)
+        added.known += len(batch.records) - len(fresh)
+        added.weak += sum(record.profile != W3C for record in fresh if record.valid)
+        added.invalid += [f"{record.id}: {record.reason}" for record in fresh if not record.valid]
+        added.refused += batch.refused
+        added.kept_out += batch.kept_out
+
+    def recheck(self, accepted: Accepted | None = None) -> None:
+        """Verifies every credential again and compares the results with what the store says.
+
+        Args:
+            accepted: Which weak credentials were asked for; by default those that the store has are taken as asked for.
 
         Raises:
-            UserError: If they differ: the file was tampered with or damaged.
+            UserError: If they differ: the store was tampered with or damaged.
         """
         with self.snapshot() as view:
             for entry in view.entries():
-                row, links = _verified(entry.document)
-                stored = {(link.relation, link.target, link.hash) for link in view.links_from([entry.digest])}
-                same = (row["id"], row["kind"], row["valid"]) == (entry.id, entry.kind, entry.valid)
-                if digest_of(entry.document) != entry.digest or not same or stored != set(links):
-                    raise UserError(f"the store does not agree with its credential {entry.digest}", where=self.path)
-
-    def _add_batch(self, documents: dict[str, tuple[Document, bytes]], added: Added) -> None:
-        with self.snapshot() as view:
-            known = view.with_digests(documents).keys()
-        added.known += len(known)
-        rows, links = [], []
-        for digest, (document, data) in documents.items():
-            if digest in known:
-                continue
-            row, linked = _verified(document)
-            rows.append(row | {"digest": digest, "document": data})
-            links += [{"source": digest, "relation": r, "target": t, "hash": h} for r, t, h in linked]
-            if not row["valid"]:
-                added.invalid.append(f"{row['id']}: {row['reason']}")
-        if rows:
-            with self._writing() as connection:
-                connection.execute(insert(CREDENTIALS).on_conflict_do_nothing(), rows)
-                if links:
-                    connection.execute(insert(LINKS).on_conflict_do_nothing(), links)
-        added.new += len(rows)
-
-    def _create(self) -> None:
-        with self._writing() as connection:
-            if connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar() == 0:
-                METADATA.create_all(connection)
-                for trigger in _TRIGGERS:
-                    connection.exec_driver_sql(trigger)
-                connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.exec_driver_sql(f"PRAGMA user_version = {_VERSION}")
+                weak = accepted or Accepted(frozenset({entry.profile}), entry.profile == UNSIGNED)
+                try:
+                    record = examine(entry.document, weak)
+                except (NotAccepted, Invalid):
+                    record = None
+                said = (entry.digest, entry.id, entry.kind, entry.valid, entry.signer, entry.starts, entry.ends)
+                if record is None or _said(record) != said or not recheck_links(view.connection, entry.pk, record):
+                    raise UserError(f"the store does not agree with its credential {entry.digest}", where=self.where)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         if not self._write:
-            raise UserError("the store is open for reading only", where=self.path)
-        engine = self._engine.execution_options(immediate=True)
-        with self._failing_clearly(), engine.begin() as connection:
+            raise UserError("the store is open for reading only", where=self.where)
+        with self._failing_clearly(), for_writing(self._engine).begin() as connection:
             yield connection
 
     @contextmanager
@@ -183,39 +166,10 @@ class Store:
         try:
             yield
         except DBAPIError as error:
-            raise UserError(f"cannot use the store: {error.orig}", where=self.path) from None
+            said = " ".join(str(error.orig).split())[:300]
+            raise UserError(f"cannot use the store: {said}", where=self.where) from None
 
 
-def _engine(path: Path, write: bool) -> Engine:
-    mode = "rwc" if write else "ro"
-
-    def connect() -> sqlite3.Connection:
-        url = f"file:{quote(str(path.absolute()))}?mode={mode}"
-        # SQLAlchemy begins transactions below, so that readers see one moment and writers queue instead of failing
-        connection = sqlite3.connect(url, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if write:
-            connection.execute("PRAGMA journal_mode = WAL")
-        return connection
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("immediate")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
-
-
-def _verified(document: Document) -> tuple[dict[str, Any], list[tuple[str, str, str]]]:
-    """Verifies a credential; returns what its row says about it, and its links."""
-    try:
-        envelope = open_envelope(document)
-        valid, reason = envelope.bound, "" if envelope.bound else envelope.warnings[0]
-    except Invalid as error:
-        valid, reason = False, str(error)
-    subject = document.get("credentialSubject")
-    links = sorted(set(links_of(subject))) if isinstance(subject, dict) else []
-    return {"id": document["id"], "kind": kind_of(document), "valid": valid, "reason": reason}, links
+def _said(record: Record) -> tuple[object, ...]:
+    digest = f"sha256:{record.digest.hex()}"
+    return digest, record.id, record.facts.kind, record.valid, record.signer, record.starts, record.ends

@@ -42,7 +42,12 @@ def render(report: AuditReport) -> str:
         comparison=story.comparison(report),
         not_checked=story.not_checked(report),
         issuers=list(dict.fromkeys(c.issuer for c in report.credentials)),
+        data_url=_data_url,
     )
+
+
+def _data_url(kind: str, text: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(text.encode()).decode()}"
 
 
 def write_report(path: Path, report: AuditReport) -> None:

@@ -14,6 +14,7 @@ class CredentialSummary(Record):
     issuer: str = Field(description="DID of the signer")
     file: str
     digest: str = Field(description="SHA-256 of the file, hexadecimal")
+    content: str = Field(default="", description="the file's text, to be downloaded from the page")
 
 
 class WrittenFile(Record):
@@ -50,5 +51,6 @@ class AuditReport(Record):
     not_checked: list[str] = Field(default=[], description="about the whole audit; each finding adds its own")
     reproduction: Reproduction
     credentials: list[CredentialSummary] = Field(default=[])
+    chain: str = Field(default="", description="SVG of the chain from the system to its data")
     evidence_commands: list[str] = Field(default=[], description="commands that verify and query the credentials")
     files: list[WrittenFile] = Field(default=[])

@@ -1,0 +1,28 @@
+"""What a folder holds, file by file, under one digest: built in parallel, written down, read strictly, compared."""
+
+from theriac.manifest.building import build, build_to, sha256_of
+from theriac.manifest.comparing import Mismatch, compare
+from theriac.manifest.legacy import legacy_directory_hash
+from theriac.manifest.oms import OmsStatement, oms_left_out, oms_root_digest, oms_subject, read_oms
+from theriac.manifest.record import Entry, Manifest, merkle_root, read_manifest, write_manifest
+from theriac.manifest.walking import Symlinks
+
+__all__ = [
+    "Entry",
+    "Manifest",
+    "Mismatch",
+    "OmsStatement",
+    "Symlinks",
+    "build",
+    "build_to",
+    "compare",
+    "legacy_directory_hash",
+    "merkle_root",
+    "oms_left_out",
+    "oms_root_digest",
+    "oms_subject",
+    "read_manifest",
+    "read_oms",
+    "sha256_of",
+    "write_manifest",
+]
