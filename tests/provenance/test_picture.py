@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from theriac.errors import UserError
-from theriac.provenance import ask, issue, link_to
+from theriac.provenance import ask, describe_system, diagram, issue, link_to
 from theriac.provenance.layered import GAP, place
 from theriac.provenance.picture import mermaid, svg, write_picture
 from theriac.provenance.policy import EVERYBODY, Policy, TrustedIssuer
@@ -131,6 +131,25 @@ def test_packs_in_packs_and_base_models(store, issuer, drawn):
 def test_forty_are_drawn_one_by_one(store, issuer, drawn):
     picture = drawn(poisoning_of(store, fine_tuned(issuer, 40)["id"]))
     assert sum("crawl" in " ".join(box.texts) for box in picture.boxes) == 40
+
+
+def test_poison_beyond_measure_is_counted_in_red(store, issuer, drawn, monkeypatch):
+    described = describe_system(issuer, "s", weights=artifact("w"), data=[artifact(f"part {n}") for n in range(6)])
+    for data in described.data[1:]:
+        poison(issuer, data)
+    monkeypatch.setattr(diagram, "MOST", 2)
+    picture = drawn(poisoning_of(store, described.id))
+    assert sorted(box.tone for box in picture.boxes) == ["alarm"] * 3 + ["plain"] * 6
+    assert named(picture, "… and 3 more").texts[2:] == ["claims about them count"]
+    monkeypatch.setattr(diagram, "MANY", 3)
+    picture = drawn(poisoning_of(store, described.id))
+    assert named(picture, "part 2").tone == "alarm"  # with its whole way to the system
+    assert {box.texts[0] for box in picture.boxes if box.tone == "plain"} >= {
+        "AI system",
+        "training system",
+        "data pack",
+    }
+    assert not any("part 0" in box.texts for box in picture.boxes)
 
 
 def test_links_that_do_not_hold_are_dashed(store, issuer, key, drawn):

@@ -250,8 +250,8 @@ class _Builder:
 
 
 def _candidate(entry: Entry) -> Candidate:
-    proof = entry.document.get("proof")
-    signature = proof.get("proofValue") if isinstance(proof, dict) and entry.profile != "w3c" else ""
+    proof = None if entry.profile == "w3c" else entry.document.get("proof")  # as the store has it
+    signature = proof.get("proofValue") if isinstance(proof, dict) else ""
     return Candidate(
         pk=entry.pk,
         digest=bytes.fromhex(entry.digest.removeprefix("sha256:")),
@@ -314,6 +314,7 @@ def _collapse(diagram: Diagram, roots: set[str]) -> None:
                 wanted.add(above)
                 pending.append(above)
     kept = [key for key in diagram.boxes if key in roots or not parents.get(key)]
+    kept = kept or list(diagram.boxes)[:1]  # a circle has no beginning
     seen = set(kept)
     left_out: dict[tuple[str, str, bool], list[str]] = {}
     for holder in kept:  # grows as it goes
@@ -351,6 +352,6 @@ def _cut(diagram: Diagram, seen: set[str], left_out: dict[tuple[str, str, bool],
             plural = role if role in ("code", "missing", "weights") or len(hidden) == 1 else f"{role}s"
             box = Box(f"h{number}", plural, f"… and {len(hidden):,} more".replace(",", " "), tone="crowd")
             if alarming:
-                box.tone, box.marks = "alarm", ["claims about these count, too"]
+                box.tone, box.marks = "alarm", ["claims about them count"]
             diagram.boxes[box.key] = box
             diagram.arrows.append(Arrow(holder, box.key, all(held[holder, key] for key in hidden)))
