@@ -108,6 +108,8 @@ def _about(document):
 def test_a_million_data_sets_are_not_drawn(issuer):
     # 2,500 stand for them: more than the walk looks at one by one
     system = described(issuer, 2_500)
+    assert "and 2,500 more" in (empty := chain_html(*look(issuer, system.id), str))
+    assert parsed(empty).items == 6
     poison(issuer, system.data[1_234])
     nodes, claims = look(issuer, system.id)
     html = chain_html(nodes, claims, str)
