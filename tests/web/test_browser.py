@@ -76,6 +76,8 @@ def test_evidence_is_shown_and_a_claim_changes_the_answer(view):
 def test_questions_are_asked_in_words(view):
     expect = playwright.expect
     view.get_by_role("link", name="Traffic signs").click()
+    # The form of the page before stands until the answer is there, and would lose what is chosen in it.
+    expect(view.locator(".verdict")).to_contain_text("Poisoned")
     expect(view.get_by_label("Compared with")).to_be_hidden()
     view.locator("select[name=query]").select_option(label="Are these the system's weights?")
     expect(view.get_by_label("Compared with")).to_be_visible()
@@ -84,6 +86,7 @@ def test_questions_are_asked_in_words(view):
     expect(view.locator(".verdict")).to_contain_text("The credentials say otherwise")
     view.locator("select[name=query]").select_option(label="Is there evidence that its data are polluted?")
     view.get_by_role("button", name="Ask").click()
+    expect(view).to_have_url(re.compile("data-pollution"))
     expect(view.locator(".claim")).to_contain_text("unsigned: anybody can have written it")
     view.get_by_label("TAIBOM’s rules").check()
     view.get_by_role("button", name="Ask").click()
