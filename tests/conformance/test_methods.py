@@ -98,7 +98,8 @@ def test_a_method_says_what_it_is(family, name):
     assert method.version
     assert method.paper
     assert method.__doc__
-    assert all(f"{field.name}" in method.__doc__ for field in fields(method) if field.init), "undocumented setting"
+    documented = "".join(base.__doc__ or "" for base in method.__mro__[:-1])
+    assert all(field.name in documented for field in fields(method) if field.init), "undocumented setting"
 
 
 @pytest.mark.parametrize(("family", "name"), METHODS, ids=ids)

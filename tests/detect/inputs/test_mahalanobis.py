@@ -1,13 +1,11 @@
-import json
 from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from theriac.detect.inputs.mahalanobis import Mahalanobis
 from theriac.detect.inputs.stream import conformal_threshold, probability_of_anomalies
-from theriac.errors import Refused, UserError
+from theriac.errors import UserError
 from theriac.finding import Histogram, RankedExamples, SuspectedClasses
 from theriac.metrics import auroc
 from theriac.run.budget import Budget
@@ -56,34 +54,6 @@ def test_variants_work_and_are_recorded(settings, poisoned_system):
     key, value = next(iter(settings.items()))
     assert finding.method.settings[key] == (list(value) if isinstance(value, tuple) else value)
     assert finding.verdict == "poisoned"
-
-
-def test_a_saved_detector_scores_the_same(detector, poisoned_system, clean_system, tmp_path):
-    path = tmp_path / "detector.safetensors"
-    detector.save(path)
-    loaded = Mahalanobis.load(path, poisoned_system.model)
-    inputs = poisoned_system.triggered.pixels(slice(0, 20))
-    assert torch.allclose(loaded.aggregate(loaded.score(inputs)), detector.aggregate(detector.score(inputs)))
-    assert loaded.threshold_ == detector.threshold_
-    assert loaded == detector
-    with pytest.raises(UserError, match="another model"):
-        Mahalanobis.load(path, clean_system.model)
-
-
-def test_damaged_files_are_refused(detector, poisoned_system, tmp_path):
-    path = tmp_path / "detector.safetensors"
-    detector.save(path)
-    (tmp_path / "cut").write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(Refused, match="sound"):
-        Mahalanobis.load(tmp_path / "cut", poisoned_system.model)
-    save_file(load_file(path), tmp_path / "bare")
-    with pytest.raises(Refused, match="not a fitted"):
-        Mahalanobis.load(tmp_path / "bare", poisoned_system.model)
-    save_file(load_file(path), tmp_path / "other", metadata={"theriac": json.dumps({"format": "x"})})
-    with pytest.raises(Refused, match="not a fitted"):
-        Mahalanobis.load(tmp_path / "other", poisoned_system.model)
-    with pytest.raises(UserError, match="no such file"):
-        Mahalanobis.load(tmp_path / "absent", poisoned_system.model)
 
 
 def test_what_is_missing_is_told(poisoned_system):

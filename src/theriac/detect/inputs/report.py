@@ -8,9 +8,9 @@ from torch import Tensor
 from theriac.data.images import ImageData
 from theriac.detect import DataScan, Scores
 from theriac.detect.evidence import histogram, ranked
+from theriac.detect.inputs.observing import Inputs, Observed
 from theriac.detect.inputs.stream import probability_of_anomalies
 from theriac.finding import Evidence, Finding, Method, Subject, SuspectedClasses, verdict_of
-from theriac.models.classifier import Classifier
 from theriac.run.budget import Budget, peak_memory
 
 
@@ -28,7 +28,7 @@ class Stream:
         calibration: How many trusted inputs set the threshold.
     """
 
-    inputs: ImageData
+    inputs: Inputs
     values: Tensor
     predicted: Tensor
     reasons: list[str]
@@ -37,7 +37,7 @@ class Stream:
     calibration: int
 
 
-def report(stream: Stream, *, method: Method, model: Classifier, axis: str, budget: Budget, seed: int) -> DataScan:
+def report(stream: Stream, *, method: Method, model: Observed, axis: str, budget: Budget, seed: int) -> DataScan:
     """Says whether more of the stream is anomalous than the stated rate of false positives explains.
 
     The scores of inputs that the budget left out are 0 and not suspected; the finding says how many there are.
@@ -78,9 +78,9 @@ def report(stream: Stream, *, method: Method, model: Classifier, axis: str, budg
     return DataScan(finding, scores)
 
 
-def _evidence(stream: Stream, suspected: Tensor, probability: float, model: Classifier, axis: str) -> list[Evidence]:
+def _evidence(stream: Stream, suspected: Tensor, probability: float, model: Observed, axis: str) -> list[Evidence]:
     evidence: list[Evidence] = []
-    if probability > 0.5:
+    if probability > 0.5 and len(model.classes) > 1:
         given = stream.predicted[suspected]
         target = int(given.bincount().argmax())
         share = float((given == target).double().mean())
@@ -88,8 +88,9 @@ def _evidence(stream: Stream, suspected: Tensor, probability: float, model: Clas
             reason = f"the model gives it {share:.0%} of the {len(given)} anomalous inputs"
             evidence.append(SuspectedClasses(target=target, target_name=model.classes[target], reason=reason))
     scores = Scores(stream.values, suspected, stream.reasons)
-    images = stream.inputs.images[: len(stream.values)]
-    evidence.append(ranked("Most anomalous inputs", images, stream.predicted, model.classes, scores))
+    if isinstance(stream.inputs, ImageData):
+        images = stream.inputs.images[: len(stream.values)]
+        evidence.append(ranked("Most anomalous inputs", images, stream.predicted, model.classes, scores))
     title = "How unlike trusted inputs the stream is"
     evidence.append(histogram(title, axis, {"inputs": stream.values}, threshold=stream.threshold))
     return evidence
