@@ -4,6 +4,9 @@ from theriac.registry import Registry
 
 METHODS = Registry(
     "theriac.detectors.inputs",
-    {"mahalanobis": "theriac.detect.inputs.mahalanobis:Mahalanobis"},
+    {
+        "mahalanobis": "theriac.detect.inputs.mahalanobis:Mahalanobis",
+        "strip": "theriac.detect.inputs.strip:Strip",
+    },
 )
 DEFAULT = "mahalanobis"
