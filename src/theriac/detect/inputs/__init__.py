@@ -6,6 +6,9 @@ METHODS = Registry(
     "theriac.detectors.inputs",
     {
         "mahalanobis": "theriac.detect.inputs.mahalanobis:Mahalanobis",
+        "vae": "theriac.detect.inputs.vae:Vae",
+        "abstraction": "theriac.detect.inputs.abstraction:Abstraction",
+        "probe": "theriac.detect.inputs.probe:Probe",
         "strip": "theriac.detect.inputs.strip:Strip",
     },
 )
