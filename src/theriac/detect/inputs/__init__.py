@@ -8,6 +8,7 @@ METHODS = Registry(
         "mahalanobis": "theriac.detect.inputs.mahalanobis:Mahalanobis",
         "vae": "theriac.detect.inputs.vae:Vae",
         "abstraction": "theriac.detect.inputs.abstraction:Abstraction",
+        "finetuning": "theriac.detect.inputs.finetuning:Finetuning",
         "probe": "theriac.detect.inputs.probe:Probe",
         "strip": "theriac.detect.inputs.strip:Strip",
     },

@@ -108,7 +108,9 @@ class Vae(LayerDetector):
         return ((x - rebuilt).square() / variance).sum(1), divergence
 
     def _score(self, seen: Seen) -> dict[str, Tensor]:
-        return {layer: self._unlikeliness(self.nets_[layer], seen.rows[layer], seen.predicted) for layer in self.layers_}
+        return {
+            layer: self._unlikeliness(self.nets_[layer], seen.rows[layer], seen.predicted) for layer in self.layers_
+        }
 
     def _unlikeliness(self, net: dict[str, Any], rows: Tensor, predicted: Tensor) -> Tensor:
         """Returns the bound on the negative log-likelihood per dimension [b], without its constants."""
