@@ -36,8 +36,8 @@ UNAVOIDABLE = 1e-4
 class Abstraction(LayerDetector):
     """Scores inputs by how badly each layer's abstraction follows from that of the layer before.
 
-    Learned state: ``maps_``, for each layer mean and directions; ``steps_``, for each layer the linear and the nonlinear
-    part of the prediction (nothing for the first), and means and whitening of trusted misfits.
+    Learned state: ``maps_``, for each layer mean and directions; ``steps_``, for each layer the linear and the
+    nonlinear part of the prediction (nothing for the first), and means and whitening of trusted misfits.
 
     Args:
         size: Width of an abstraction, at most; the last layer keeps its own.

@@ -4,11 +4,11 @@ cupbearer's fine-tuning detector (Jenner 2023): a copy of the model is fine-tune
 score is the Kullback-Leibler divergence of its answer from the original's.
 
 We deviate in how it is fine-tuned. Trusted inputs are already answered well, so plain fine-tuning has no reason to
-forget a backdoor: on our test systems it changed the answers to usual inputs more than to triggered ones. We use feature
-shift tuning (Min et al., "Towards Stable Backdoor Purification through Feature Shift Tuning", NeurIPS 2023): the last
-layer starts anew, with the old one's norm, and is kept away from where it was, so that all features must be learned
-again and only those for which trusted inputs give a reason come back. Other than in the paper the norm is restored
-after each step, and the learning rate follows one cycle. Batches are drawn anew for each step, from all the inputs.
+forget a backdoor: on our test systems it changed the answers to usual inputs more than to triggered ones. We use
+feature shift tuning (Min et al., "Towards Stable Backdoor Purification through Feature Shift Tuning", NeurIPS 2023):
+the last layer starts anew, with the old one's norm, and is kept away from where it was, so that all features must be
+learned again and only those for which trusted inputs give a reason come back. Other than in the paper the norm is
+restored after each step, and the learning rate follows one cycle. Every step draws its batch from all the inputs.
 """
 
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ class Finetuning(LayerDetector):
                 if weight is not None:
                     loss = loss + self.shift * (weight * old).sum() / old.norm()
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 if weight is not None:

@@ -1,6 +1,7 @@
 """Small networks as plain tensors: what a detector learns by steps can be saved like any other statistic."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ def perceptron(widths: Sequence[int], generator: torch.Generator, device: torch.
     [[8, 3], [8], [2, 8], [2]]
     """
     parts = []
-    for place, (i, o) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for place, (i, o) in enumerate(pairwise(widths)):
         scale = (2 / i) ** 0.5 * (0.1 if place == len(widths) - 2 else 1)
         weight = torch.randn(o, i, generator=generator) * scale  # drawn on the CPU: the same wherever the model is
         parts += [weight.to(device), torch.zeros(o, device=device)]

@@ -66,7 +66,7 @@ class Probe(LayerDetector):
         model.fit(x.numpy(), y.numpy())
         device = trusted.model.device
         widths = [usual.rows[layer].shape[1] for layer in trusted.layers]
-        weights = torch.from_numpy(model.coef_[0].copy()).split(widths)
+        weights = torch.split(torch.from_numpy(model.coef_[0].copy()), widths)
         self.weights_ = {layer: part.to(device) for layer, part in zip(trusted.layers, weights, strict=True)}
         self.means_ = {layer: mean.to(device) for layer, mean in self.means_.items()}
         self.scales_ = {layer: scale.to(device) for layer, scale in self.scales_.items()}

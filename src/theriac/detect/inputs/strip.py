@@ -6,8 +6,8 @@ It asks the model and does not look inside, so what hides in activations does no
 survive superposition (a warp of the whole image) does. We deviate from the paper in three ways. Some classes survive
 superposition better than others, so an input's entropy is compared with that of trusted inputs of the same predicted
 class: the paper's one scale finds classes rather than triggers. The other image is laid over at three quarters of its
-brightness: at full brightness, the paper's, bright photographs turn white and the trigger with them. And the threshold is the conformal quantile of held-out
-trusted inputs instead of that of a fitted normal distribution.
+brightness: at full brightness, the paper's, bright photographs turn white and the trigger with them. And the threshold
+is the conformal quantile of held-out trusted inputs instead of that of a fitted normal distribution.
 """
 
 from dataclasses import dataclass
@@ -95,7 +95,9 @@ class Strip(LayerDetector):
         if over.shape[-2:] != images.shape[-2:]:
             over = F.interpolate(over, size=images.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         entropies = []
-        for part in images.split(max(1, self.batch_size // len(over))):  # no more memory than one batch of inputs
+        for part in torch.split(
+            images, max(1, self.batch_size // len(over))
+        ):  # no more memory than one batch of inputs
             mixed = (part[:, None] + over).clamp(max=1)
             answers = observe(model, mixed.flatten(0, 1), (head,)).rows[head].double().log_softmax(1)
             entropies.append(-(answers.exp() * answers).sum(1).view(len(part), len(over)).mean(1))

@@ -6,9 +6,9 @@ Detection using Reconstruction Probability", 2015; one per layer, as in cupbeare
 We deviate in four ways. Rows are whitened by the covariance within predicted classes, and the network is told the
 predicted class (a conditional autoencoder), because a triggered input is unlike its class and not unlike everything.
 The decoder's variance is learned, dimension by dimension (Rybkin et al., "Simple and Effective VAE Training with
-Calibrated Decoders", ICML 2021), because one variance for all hides what is small and yet never varies. Scores take the
-posterior's mean instead of a sample, so that an input always has the same score. And the network learns from activations
-kept in memory for a fixed number of steps.
+Calibrated Decoders", ICML 2021), because one variance for all hides what is small and yet never varies. Scores take
+the posterior's mean instead of a sample, so that an input always has the same score. And the network learns for a fixed
+number of steps.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,8 @@ class Vae(LayerDetector):
         def loss(index: Tensor) -> Tensor:
             noise = torch.randn(len(index), self.latent, generator=generator).to(x)
             misfit, divergence = self._parts(net, x[index], told[index], noise)
-            return (misfit + net["log_variance"].sum() + 2 * self.divergence * divergence).mean() / 2 / width
+            bound: Tensor = misfit + net["log_variance"].sum() + 2 * self.divergence * divergence
+            return bound.mean() / (2 * width)
 
         parts = [*net["encoder"], *net["decoder"], net["log_variance"]]
         descend(parts, loss, n, steps=self.steps, rate=self.rate, generator=generator)
@@ -95,7 +96,8 @@ class Vae(LayerDetector):
         return F.one_hot(predicted, self.classes_).float()
 
     def _white(self, net: dict[str, Any], rows: Tensor) -> Tensor:
-        return ((rows.double() - net["mean"]) @ net["whitening"].T).float()
+        white: Tensor = (rows.double() - net["mean"]) @ net["whitening"].T
+        return white.float()
 
     def _parts(self, net: dict[str, Any], x: Tensor, told: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the misfit of what is rebuilt, in the decoder's variance, and the code's divergence, both [b]."""
