@@ -160,7 +160,7 @@ def claims_about(view: Snapshot, asked: Asked) -> Answer:
 
 def _training_data(view: Snapshot, chain: Chain, at: datetime) -> list[Node]:
     data = {node.entry.pk: node for node in _near_first(chain.nodes.values()) if node.role == TRAINING_DATA}
-    for node in leaves(view, chain.crowds, at):
+    for _, node in leaves(view, chain.crowds, at):
         known = data.get(node.entry.pk)
         if node.role == TRAINING_DATA and (known is None or (node.sound and not known.sound)):
             data[node.entry.pk] = node

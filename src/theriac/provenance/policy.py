@@ -43,7 +43,8 @@ Right = Literal[
     "best-practice",
     "functional-performance",
     "poisoning-check",
-    "check",
+    "checked",
+    "attestation",
 ]
 
 
