@@ -43,7 +43,8 @@ Right = Literal[
     "best-practice",
     "functional-performance",
     "poisoning-check",
-    "check",
+    "checked",
+    "attestation",
 ]
 
 
@@ -127,5 +128,5 @@ def read_policy(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{field}: {first['msg']}", where=path, do="see docs/evidence.md") from None
+        raise UserError(f"{field}: {first['msg']}", where=path, do="see docs/provenance.md") from None
     return Policy(tuple(file.issuer), given=True)
