@@ -7,7 +7,7 @@ A policy is a TOML file, and what it does not allow is denied::
     [[issuer]]
     name = "our audit team"
     did = "did:key:z6Mk…"
-    may = ["poisoning", "poisoning-check", "describe", "retract"]
+    may = ["poisoning", "poisoning-check", "describe"]
     about = ["*"]
 
     [[issuer]]
@@ -32,7 +32,6 @@ from theriac.provenance.snapshot import Entry
 Right = Literal[
     "*",
     "describe",
-    "retract",
     "licence",
     "sbom",
     "vulnerability",
@@ -109,7 +108,7 @@ class Policy:
         return ""
 
 
-_PHRASES = {"describe": "describe systems", "retract": "retract claims"}
+_PHRASES = {"describe": "describe systems"}
 EVERYBODY = Policy()
 
 
