@@ -100,7 +100,7 @@ class ClassMoments:
         if self._held + len(x) > self.block:
             self._flush()
         if len(x) >= self.block:
-            for part, given in zip(x.split(self.block), y.split(self.block), strict=True):
+            for part, given in zip(torch.split(x, self.block), torch.split(y, self.block), strict=True):
                 self._add(part, given)
         elif len(x):
             assert self._labels is not None
@@ -153,7 +153,7 @@ class ClassMoments:
             self._second[0] += z.T @ (z if self.random is None else z @ self.random.to(z.dtype))
             return
         order = y.argsort(stable=True)
-        for group, part in zip(self._second, z[order].split(counts.long().tolist()), strict=True):
+        for group, part in zip(self._second, torch.split(z[order], counts.long().tolist()), strict=True):
             group += part.T @ (part if self.random is None else part @ self.random.to(z.dtype))
 
     def _move(self, means: Tensor) -> None:
@@ -188,10 +188,7 @@ class ClassMoments:
     def merge(self, other: "ClassMoments") -> Self:
         """Adds the rows that ``other``, kept alike, has seen."""
         self._flush()
-        other._flush()
-        other = copy(other)
-        for name in _SUMS:
-            setattr(other, name, getattr(other, name).clone())
+        other = other._copy()
         total = self._counts + other._counts
         means = self._means + (other._means - self._means) * (other._counts / total.clamp(min=1))[:, None]
         self._move(means)
@@ -233,7 +230,12 @@ class ClassMoments:
     @property
     def trace(self) -> float:
         """Sum of the features' variances within classes."""
-        return float(self._settled()._squares.sum()) / self.freedom
+        return float(self.squares.sum()) / self.freedom
+
+    @property
+    def squares(self) -> Tensor:
+        """Sum over the rows of each class [classes] of their squared distance to its mean."""
+        return self._settled()._squares
 
     @property
     def fourth(self) -> float:
@@ -261,15 +263,26 @@ class ClassMoments:
     def overall(self) -> "ClassMoments":
         """Returns the moments of the same rows without their classes."""
         self._settled()
-        apart, one = copy(self), ClassMoments(1, self.width, self.device, rank=self.rank)
-        for name in _SUMS:
-            setattr(apart, name, getattr(self, name).clone())
+        one = ClassMoments(1, self.width, self.device, rank=self.rank)
         one._counts = self._counts.sum()[None]
         one._means = (self._counts[:, None] * self._means).sum(0)[None] / one._counts.clamp(min=1)
-        apart._move(one._means.expand_as(self._means))
+        moved = self.about(one._means.expand_as(self._means))
         for name in _SUMS[2:]:
-            setattr(one, name, getattr(apart, name).sum(0, keepdim=True))
+            setattr(one, name, getattr(moved, name).sum(0, keepdim=True))
         return one
+
+    def about(self, centres: Tensor) -> "ClassMoments":
+        """Returns the moments of the same rows about ``centres`` [classes, width] instead of the classes' means."""
+        moved = self._copy()
+        moved._move(centres)
+        return moved
+
+    def _copy(self) -> "ClassMoments":
+        self._settled()
+        other = copy(self)
+        for name in _SUMS:
+            setattr(other, name, getattr(self, name).clone())
+        return other
 
 
 def _of(values: Tensor, y: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from theriac.detect.inputs.base import LayerDetector
 from theriac.detect.inputs.combining import Combination
-from theriac.detect.inputs.moments import Usual, deviations, moments_by_layer, usual_of
+from theriac.detect.inputs.moments import deviations, moments_by_layer, usual_of
 from theriac.detect.inputs.observing import Observations, Seen
 from theriac.detect.shrinkage import Shrinkage, white
 from theriac.detect.statistics import ClassMoments
@@ -70,9 +70,10 @@ class Mahalanobis(LayerDetector):
         self.quiet_: dict[str, dict[str, Tensor]] = {}
         for layer, moments in moments_by_layer(trusted, conditional=self.conditional).items():
             usual = usual_of(moments, self.shrinkage)
-            self.means_[layer], self.whitening_[layer], self.weights_[layer] = usual.means, usual.whitening, usual.weight
+            self.means_[layer], self.whitening_[layer] = usual.means, usual.whitening
+            self.weights_[layer] = usual.weight
             if self.relative:
-                every: Usual = usual_of(moments.overall(), self.shrinkage)
+                every = usual_of(moments.overall(), self.shrinkage)
                 self.background_[layer] = {"mean": every.means, "whitening": every.whitening}
             if self.residual:
                 self.quiet_[layer] = _loud(moments)

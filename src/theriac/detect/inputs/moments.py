@@ -7,6 +7,7 @@ from torch import Tensor
 
 from theriac.detect.inputs.observing import Observations
 from theriac.detect.shrinkage import Shrinkage, Whitening, white, whitening_of
+from theriac.detect.sketch import Spectrum, full_spectrum, sketched_spectrum
 from theriac.detect.statistics import ClassMoments
 
 WIDE = 4096
@@ -81,9 +82,38 @@ def whitened_by_layer(observations: Observations, usual: dict[str, Usual], *, ap
 def usual_of(moments: ClassMoments, shrinkage: Shrinkage) -> Usual:
     """Returns what the rows of ``moments`` look like."""
     whitening, weight = whitening_of(moments, shrinkage)
-    present = moments.counts[:, None] > 0
-    means = torch.where(present, moments.means, moments.overall().means)
-    return Usual(means.float(), whitening, weight)
+    return Usual(class_means(moments), whitening, weight)
+
+
+def class_means(moments: ClassMoments) -> Tensor:
+    """Returns the means of the classes [classes, width], float32; a class without rows has that of all."""
+    counts, means = moments.counts[:, None], moments.means
+    every = (counts * means).sum(0) / counts.sum().clamp(min=1)
+    return torch.where(counts > 0, means, every).float()
+
+
+def spectra(moments: ClassMoments, *, keep: int | None, prior: float) -> list[Spectrum]:
+    """Returns the first ``keep`` eigenvectors of the covariance of each class kept apart, or else of all.
+
+    Args:
+        moments: Of any number of rows of each class.
+        keep: How many.
+        prior: The covariance of all counts as much as this many rows of the class; a class without rows has it anyway.
+    """
+    counts = moments.counts if moments.apart else moments.counts.sum()[None]
+    squares = moments.squares if moments.apart else moments.squares.sum()[None]
+    scatter = moments.scatter if moments.apart else moments.scatter[None]
+    total = counts.sum().clamp(min=1)
+    found = []
+    for n, square, own in zip(counts, squares, scatter, strict=True):
+        lean = max(prior, 1e-9)
+        covariance = (own + scatter.sum(0) * (lean / total)) / (n + lean)
+        trace = float((square + squares.sum() * (lean / total)) / (n + lean))
+        if moments.random is None:
+            found.append(full_spectrum(covariance, keep))
+        else:
+            found.append(sketched_spectrum(covariance, moments.random, trace, keep))
+    return found
 
 
 def deviations(rows: Tensor, means: Tensor, predicted: Tensor) -> Tensor:
