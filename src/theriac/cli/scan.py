@@ -125,7 +125,7 @@ def inputs(
     stream = open_images(path, unlabelled_ok=True)
     classifier = open_model(model, classes=usual.classes).to(run.torch_device())
     with run.progress("inputs") as progress:
-        scan = detector.fit(classifier, usual).scan(
+        scan = detector.fit(classifier, usual, stream).scan(
             stream, budget=run.limit(), generator=run.generator(), progress=progress
         )
     return _report(_with_scores(scan, stream, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)

@@ -114,7 +114,7 @@ class LayerDetector(ABC):
         """Sets scale and threshold by the ``scores`` [n] of held-out trusted inputs."""
         if not all(values.isfinite().all() for values in scores.values()):
             raise UserError(f"scores of {self.name} on trusted inputs are not finite", do="check the model's weights")
-        self.combination_ = Combination(self.combine, positive=self.positive).fit(scores)
+        self.combination_ = self._combination().fit(scores)
         combined = self.combination_(scores)
         self.calibration_ = len(combined)
         self.threshold_ = conformal_threshold(combined, self.false_positive_rate)
@@ -148,6 +148,10 @@ class LayerDetector(ABC):
     def predict(self, inputs: Any) -> Tensor:
         """Returns bool [b]: which inputs are above the threshold."""
         return self.aggregate(self.score(inputs)) > self.threshold_
+
+    def _combination(self) -> Combination:
+        """Returns how layers become one score, not fitted; to override where a setting decides on ``positive``."""
+        return Combination(self.combine, positive=self.positive)
 
     def _check_fitted(self) -> None:
         if not hasattr(self, "threshold_"):
@@ -252,7 +256,7 @@ class LayerDetector(ABC):
         self.model_ = model
         self.layers_ = tuple(str(layer) for layer in state["layers_"])
         self.widths_ = {str(layer): int(width) for layer, width in state["widths_"].items()}
-        self.combination_ = Combination(self.combine, positive=self.positive).restore(state["combination_"])
+        self.combination_ = self._combination().restore(state["combination_"])
         self.threshold_, self.calibration_ = float(state["threshold_"]), int(state["calibration_"])
         return self
 
