@@ -121,8 +121,9 @@ class LayerDetector(ABC):
         return self
 
     def chosen_layers(self, model: Any) -> tuple[str, ...]:
-        """Returns the layers that are looked at."""
-        return tuple(self.layers or (*default_layers(model), model.head()[0]))
+        """Returns the layers that are looked at; a vocabulary's logits are too many to be among the default ones."""
+        answers = [model.head()[0]] if model.classes else []
+        return tuple(self.layers or (*default_layers(model), *answers))
 
     @abstractmethod
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
