@@ -141,6 +141,15 @@ class LayerDetector(ABC):
         self._check_fitted()
         return self._score(observe(self.model_, inputs, self.layers_))
 
+    def score_observed(self, seen: Seen) -> dict[str, Tensor]:
+        """Scores as :meth:`score` does, from observations.
+
+        Raises:
+            UserError: If the detector is not fitted.
+        """
+        self._check_fitted()
+        return self._score(seen)
+
     def aggregate(self, scores: Mapping[str, Tensor]) -> Tensor:
         """Returns one score [b] of the layers' raw scores; comparable with ``threshold_``."""
         return self.combination_(scores)
