@@ -25,6 +25,7 @@ def test_ranking_metrics_equal_scikit_learn(seed: int) -> None:
     expected = sk.average_precision_score(positive, scores)
     assert metrics.average_precision(scores, positive) == pytest.approx(expected, abs=1e-12)
     fprs, tprs, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
+    assert np.allclose(metrics.roc(scores, positive), (fprs, tprs), atol=1e-12)
     for fpr in (0.0, 0.01, 0.1, 0.5, 1.0):
         assert metrics.tpr_at_fpr(scores, positive, fpr) == pytest.approx(tprs[fprs <= fpr].max(), abs=1e-12)
     for tpr in (0.0, 0.5, 0.95, 1.0):

@@ -126,6 +126,17 @@ def auroc_interval(area: float, positives: int, negatives: int, confidence: floa
     return Interval(low, high)
 
 
+def roc(scores: ArrayLike, positives: ArrayLike) -> tuple[Array, Array]:
+    """Returns false and true positive rates of every threshold, from above the highest score down.
+
+    >>> [rates.tolist() for rates in roc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])]
+    [[0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0]]
+    """
+    hits, alarms = _curve(scores, positives)
+    false, true = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (alarms, hits))
+    return false, true
+
+
 def average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
     """Returns the average precision: precision at each threshold, weighted by the recall gained there.
 
