@@ -302,8 +302,8 @@ def _area(hits: Array, alarms: Array) -> Array:
 
 
 def _precision(hits: Array, alarms: Array) -> Array:
-    gained = np.diff(hits, prepend=0, axis=-1) / hits[..., -1:]
-    precision: Array = (gained * hits / np.maximum(hits + alarms, 1)).sum(-1)
+    gained = np.diff(hits, prepend=0, axis=-1)
+    precision: Array = (gained * (hits / np.maximum(hits + alarms, 1))).sum(-1) / hits[..., -1]
     return precision
 
 

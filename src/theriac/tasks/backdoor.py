@@ -150,7 +150,9 @@ class Backdoor(ImageTask):
     ) -> Made:
         """Writes the inputs: usual ones first, whatever their class; the rest are tried out with the trigger."""
         others = rest[self.usual :]
-        allowed = torch.isin(others.labels, torch.tensor(self.sources)) if self.sources else others.labels != self.target
+        allowed = (
+            torch.isin(others.labels, torch.tensor(self.sources)) if self.sources else others.labels != self.target
+        )
         plain = others[allowed]
         tried = triggered(plain, self.make_trigger(), target=self.target, seed=seeds[0], sources=self.sources)
         works = (predict(model, tried) == self.target) & (predict(model, plain) != self.target)

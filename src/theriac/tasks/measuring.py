@@ -173,14 +173,17 @@ def _figures(
 
 def _intervals(figures: Mapping[str, float], scores: Tensor, truth: Tensor, repeats: int) -> dict[str, Bounds]:
     """Returns bootstrap intervals of rankings, and Wilson's of shares above the threshold, which is not drawn anew."""
+    usual, anomalous = int((~truth).sum()), int(truth.sum())
     found: dict[str, Bounds] = {
         "auroc": _auroc_interval(figures["auroc"], scores, truth, repeats),
         "ap": metrics.bootstrap(metrics.average_precision, scores, truth, repeats=repeats),
-        "tpr_at_1pct_fpr": metrics.bootstrap(metrics.tpr_at_fpr, scores, truth, repeats=repeats, fpr=0.01),
-        "tpr_at_01pct_fpr": metrics.bootstrap(metrics.tpr_at_fpr, scores, truth, repeats=repeats, fpr=0.001),
-        "fpr_at_95tpr": metrics.bootstrap(metrics.fpr_at_tpr, scores, truth, repeats=repeats, tpr=0.95),
     }
-    for name, count in (("fpr", int((~truth).sum())), ("tpr", int(truth.sum())), ("alarms", int(truth.sum()))):
+    for name, rate in (("tpr_at_1pct_fpr", 0.01), ("tpr_at_01pct_fpr", 0.001)):
+        drawn = metrics.bootstrap(metrics.tpr_at_fpr, scores, truth, repeats=repeats, fpr=rate)
+        found[name] = drawn if drawn.low < drawn.high else metrics.wilson(figures[name], anomalous)
+    drawn = metrics.bootstrap(metrics.fpr_at_tpr, scores, truth, repeats=repeats, tpr=0.95)
+    found["fpr_at_95tpr"] = drawn if drawn.low < drawn.high else metrics.wilson(figures["fpr_at_95tpr"], usual)
+    for name, count in (("fpr", usual), ("tpr", anomalous), ("alarms", anomalous)):
         if name in figures:
             found[name] = metrics.wilson(figures[name], count)
     return found
