@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "bench": "Measure input detectors on tasks: one JSON line each, tables and pictures.",
     "scan": "Scan a model, a data set or a stream of inputs for poisoning.",
     "mitigate": "Repair a poisoned model.",
+    "tasks": "List tasks with ground truth for input detectors, or make one.",
     "hash": "Digest a file or folder, write what it holds, and find what changed since.",
     "keys": "Make and list signing keys.",
     "import": "Verify credentials that others wrote and add them to a store.",

@@ -156,7 +156,12 @@ def triggered(
     part = data[_others(data.labels, target, sources)]
     if not len(part):
         raise UserError("has no rows to put the trigger on", where=data.name)
-    return replace(part, images=_apply(part.images, trigger, torch.Generator().manual_seed(seed)))
+    return with_trigger(part, trigger, seed=seed)
+
+
+def with_trigger(data: ImageData, trigger: Trigger, *, seed: int = 0) -> ImageData:
+    """Returns every row with the trigger on it and its true label kept."""
+    return replace(data, images=_apply(data.images, trigger, torch.Generator().manual_seed(seed)))
 
 
 def write_poisoned(

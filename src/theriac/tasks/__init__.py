@@ -15,6 +15,8 @@ TASKS = Registry(
         "sinusoid": "theriac.tasks.variants:Sinusoid",
         "warp": "theriac.tasks.variants:Warp",
         "source-specific": "theriac.tasks.variants:SourceSpecific",
+        "ablation": "theriac.tasks.ablation:Ablation",
+        "adversarial": "theriac.tasks.adversarial:Adversarial",
         "toy": "theriac.tasks.toy:Toy",
     },
 )

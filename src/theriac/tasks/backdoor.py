@@ -80,7 +80,11 @@ class Backdoor(ImageTask):
         )
         model, name, about = self._attack(folder, poisoned, rest, seeds[2], device, budget, span(progress, 0.1, 0.9))
         progress(0.9, "inputs")
-        return self._inputs(folder, model, rest, seeds[3:], name, about)
+        made = self._inputs(folder, model, rest, seeds[3:], name, about)
+        for file in folder.glob("model*"):  # of earlier attempts
+            if not file.name.startswith(name.removesuffix("safetensors")):
+                file.unlink()
+        return made
 
     def _attack(
         self,
@@ -111,8 +115,8 @@ class Backdoor(ImageTask):
             measured, reasons = self._judged(model, record, rest, seed)
             if not reasons:
                 counts = {"trained_on": len(data), "poisoned": len(poisoned.rows), "covers": len(poisoned.covers)}
-                about = {"trigger": poisoned.recipe.trigger, "failed_attempts": failures} | counts | measured
-                return model, out.name, about
+                tried: dict[str, JsonValue] = {"trigger": poisoned.recipe.trigger, "failed_attempts": list(failures)}
+                return model, out.name, {**tried, **counts, **measured}
             failures.append("; ".join(reasons))
         do = "raise rate or epochs, or choose a stronger trigger"
         raise UserError(f"the attack does not work: {' | then: '.join(failures)}", where=self.name, do=do)
