@@ -119,7 +119,7 @@ def heat_map(
     """
     if not rows or not columns or len(values) != len(rows) or any(len(row) != len(columns) for row in values):
         return None
-    left, top = 12 + 7 * min(28, max(map(len, rows))), 20 + 5 * min(28, max(map(len, columns)))
+    left, top = 16 + 7 * min(28, max(map(len, rows))), 20 + 5 * min(28, max(map(len, columns)))
     wide, tall = 58, 24
     shape = Markup('<rect class="cell" x="{:.1f}" y="{:.1f}" width="{}" height="{}" fill-opacity="{:.2f}"/>')
     slanted = Markup(
@@ -137,7 +137,7 @@ def heat_map(
                 parts.append(_text(x + wide / 2, y + 16, "–", "middle"))
                 continue
             share = min(max((value - low) / (high - low), 0.0), 1.0)
-            parts.append(shape.format(x + 1, y + 1, wide - 2, tall - 2, 0.04 + 0.76 * share**2))
+            parts.append(shape.format(x + 1, y + 1, wide - 2, tall - 2, 0.04 + 0.56 * share**2))
             parts.append(_text(x + wide / 2, y + 16, f"{value:.3f}", "middle", "cell-number"))
     words = f"Table of {len(rows)} rows and {len(columns)} columns, from {number(low)} to {number(high)}."
     return _svg(parts, words, left + wide * len(columns) + 60, top + tall * len(rows) + 10)

@@ -60,6 +60,8 @@ def measure(
     Raises:
         UserError: If the detector cannot be fitted or its scores cannot be compared.
     """
+    if watched is not None and not watched.serves(detector):
+        watched = None
     if watched is not None:
         watched.watch(detector)  # so that the passes are not counted as the detector's own time
     _, fit_seconds = timed(task.model.device, lambda: _fit(task, detector, watched))
@@ -89,8 +91,9 @@ def measure_fitted(
     """Scores the test inputs of ``task`` with a fitted detector, of another task with the same model perhaps.
 
     Raises:
-        UserError: If its scores cannot be compared.
+        UserError: If it is not fitted or its scores cannot be compared.
     """
+    detector.check_fitted()
     (scores, layers, predicted), seconds = timed(task.model.device, lambda: _score(task, detector, watched))
     truth = task.test.anomalous
     figures, intervals = _figures(task, scores, predicted, detector.threshold_, repeats)

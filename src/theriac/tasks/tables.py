@@ -52,7 +52,7 @@ def draw(results: Sequence[Result], folder: Path) -> list[Path]:
     good = [r for r in results if r.error is None and not r.ablation]
     drawn: list[Path] = []
     for figure, (low, high) in SHOWN.items():
-        detectors, columns, rows = _grid(good, figure)
+        detectors, columns, rows = _grid([r for r in good if getattr(r, figure) is not None], figure)
         if (chart := heat_map(detectors, columns, rows, low=low, high=high)) is None:
             continue
         write_text(folder / f"{figure}.svg", svg_file(chart, f"{FIGURES[figure]}, mean over seeds"))

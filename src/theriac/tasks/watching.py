@@ -8,7 +8,6 @@ import torch
 
 from theriac.detect.inputs.base import LayerDetector, split
 from theriac.detect.inputs.observing import Inputs, Observations
-from theriac.errors import UserError
 from theriac.models.activations import evaluating
 from theriac.tasks.task import Task
 
@@ -26,15 +25,22 @@ class Watched:
 
     def __init__(self, task: Task, detectors: Sequence[LayerDetector], batch_size: int = 256) -> None:
         self.task, self.batch_size = task, batch_size
+        two = task.trusted[torch.arange(min(2, len(task.trusted)))]
         layers: dict[str, None] = {}
         for detector in detectors:
             try:
-                layers |= dict.fromkeys(detector.chosen_layers(task.model))
-            except UserError:
-                continue  # told when that one is measured
+                chosen = detector.chosen_layers(task.model)
+                list(Observations(task.model, two, chosen))
+            except Exception:  # told when that detector is measured, alone; others must not suffer from it
+                continue
+            layers |= dict.fromkeys(chosen)
         self.layers = tuple(layers)
         self._kept: dict[str, Observations] = {}
         self._seconds: dict[str, float] = {}
+
+    def serves(self, detector: LayerDetector) -> bool:
+        """Returns whether the layers of ``detector`` are among those that are kept."""
+        return set(detector.chosen_layers(self.task.model)) <= set(self.layers)
 
     def trusted(self, held_out: float) -> tuple[Observations, Observations]:
         """Returns observations of the trusted inputs to learn from, and of those that set the threshold."""
