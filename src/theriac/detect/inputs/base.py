@@ -139,8 +139,17 @@ class LayerDetector(ABC):
         Raises:
             UserError: If the detector is not fitted.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self._score(observe(self.model_, inputs, self.layers_))
+
+    def score_observed(self, seen: Seen) -> dict[str, Tensor]:
+        """Scores as :meth:`score` does, from observations.
+
+        Raises:
+            UserError: If the detector is not fitted.
+        """
+        self.check_fitted()
+        return self._score(seen)
 
     def aggregate(self, scores: Mapping[str, Tensor]) -> Tensor:
         """Returns one score [b] of the layers' raw scores; comparable with ``threshold_``."""
@@ -154,7 +163,8 @@ class LayerDetector(ABC):
         """Returns how layers become one score, not fitted; to override where a setting decides on ``positive``."""
         return Combination(self.combine, positive=self.positive)
 
-    def _check_fitted(self) -> None:
+    def check_fitted(self) -> None:
+        """Raises ``UserError`` if nothing was learned yet."""
         if not hasattr(self, "threshold_"):
             raise UserError("the detector is not fitted", do="call fit with trusted inputs, or load a fitted one")
 
@@ -170,7 +180,7 @@ class LayerDetector(ABC):
         Raises:
             UserError: If the detector is not fitted.
         """
-        self._check_fitted()
+        self.check_fitted()
         values, predicted, worst, done = [torch.zeros(0).double()], [torch.zeros(0).long()], [torch.zeros(0).long()], 0
         keys = list(self.combination_.centre_)
         for batch, _ in inputs.batches(self.batch_size, self.model_.device):
@@ -217,7 +227,7 @@ class LayerDetector(ABC):
         """
         from theriac.detect.inputs.saving import save_detector
 
-        self._check_fitted()
+        self.check_fitted()
         save_detector(folder, self, dict(notes or {}))
 
     @classmethod
