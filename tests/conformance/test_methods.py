@@ -68,18 +68,6 @@ def run(family, method, system, known, *, seed=0, seconds=None):
     return mitigated.finding, None, mitigated.model
 
 
-def fitted(method, system):
-    """Returns the input detector ``method`` fitted on all that it may need."""
-    clean, triggered = system.test[:200], system.triggered[:50]
-    untrusted = replace(
-        clean,
-        images=torch.cat([clean.images, triggered.images]),
-        labels=torch.cat([clean.labels, triggered.labels]),
-        name="untrusted",
-    )
-    return method.fit(system.model, system.clean, untrusted, torch.arange(250) >= 200)
-
-
 def digest(system):
     state = [*system.model.state_dict().values(), system.train.images, system.train.labels, system.clean.images]
     state += [system.clean.labels, system.triggered.images]

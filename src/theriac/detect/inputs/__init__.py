@@ -5,6 +5,7 @@ from theriac.registry import Registry
 METHODS = Registry(
     "theriac.detectors.inputs",
     {
+        "auto": "theriac.detect.inputs.auto:Auto",
         "beatrix": "theriac.detect.inputs.beatrix:Beatrix",
         "knn": "theriac.detect.inputs.knn:NearestNeighbours",
         "likelihood-ratio": "theriac.detect.inputs.likelihood_ratio:LikelihoodRatio",

@@ -63,6 +63,8 @@ class LayerDetector(ABC):
     paper: ClassVar[str]
     mode: ClassVar[Mode] = "online"
     needs: ClassVar[frozenset[Need]] = frozenset({"trusted"})
+    welcomes: ClassVar[frozenset[Need]] = frozenset()
+    """What it makes use of where it is given, but can do without."""
     learned: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[bool] = True
     """Whether raw scores are positive and heavy-tailed, so that logarithms are compared."""
@@ -98,8 +100,7 @@ class LayerDetector(ABC):
     ) -> Self:
         """Learns as :meth:`fit` does, from observations; ``held`` sets scale and threshold."""
         self._check_needs(untrusted, anomalous)
-        if "untrusted" not in self.needs:
-            untrusted = None
+        untrusted = untrusted if self.uses("untrusted") else None
         self.model_, self.layers_ = trusted.model, trusted.layers
         self._learn(trusted, untrusted, anomalous if "anomalies" in self.needs else None)
         scores: dict[str, list[Tensor]] = {}
@@ -119,6 +120,11 @@ class LayerDetector(ABC):
         self.calibration_ = len(combined)
         self.threshold_ = conformal_threshold(combined, self.false_positive_rate)
         return self
+
+    @classmethod
+    def uses(cls, what: Need) -> bool:
+        """Returns whether the method looks at something if it is given."""
+        return what in cls.needs | cls.welcomes
 
     def chosen_layers(self, model: Any) -> tuple[str, ...]:
         """Returns the layers that are looked at; a vocabulary's logits are too many to be among the default ones."""
