@@ -168,7 +168,7 @@ def _fitted(
     usual = open_images(trusted)
     stream = open_images(path, unlabelled_ok=True)
     classifier = open_model(model, classes=usual.classes).to(run.torch_device())
-    return unfitted.fit(classifier, usual, stream if "untrusted" in unfitted.needs else None), stream
+    return unfitted.fit(classifier, usual, stream if unfitted.uses("untrusted") else None), stream
 
 
 def _with_scores(scan: "DataScan", rows: "ImageData | Inputs", path: Path) -> Finding:

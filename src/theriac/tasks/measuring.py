@@ -66,7 +66,7 @@ def measure(
         watched.watch(detector)  # so that the passes are not counted as the detector's own time
     _, fit_seconds = timed(task.model.device, lambda: _fit(task, detector, watched))
     measured = measure_fitted(task, detector, watched, key=key, repeats=repeats)
-    untrusted = "untrusted" in detector.needs
+    untrusted = detector.uses("untrusted")
     if watched is not None:
         forward, observing = watched.forward_seconds(detector), watched.observe_seconds(detector)
     else:
@@ -121,7 +121,7 @@ def measure_fitted(
 
 def _fit(task: Task, detector: LayerDetector, watched: Watched | None) -> None:
     anomalous = task.untrusted.anomalous if "anomalies" in detector.needs else None
-    needed = "untrusted" in detector.needs
+    needed = detector.uses("untrusted")
     if watched is None:
         detector.fit(task.model, task.trusted, task.untrusted.inputs if needed else None, anomalous)
         return

@@ -59,7 +59,7 @@ class Watched:
         """Makes what ``detector`` will be given, unless that was done for another."""
         self.trusted(detector.held_out)
         self.test()
-        if "untrusted" in detector.needs:
+        if detector.uses("untrusted"):
             self.untrusted()
 
     def observe_seconds(self, detector: LayerDetector) -> float:
@@ -68,13 +68,13 @@ class Watched:
             f"learn {detector.held_out}",
             f"held {detector.held_out}",
             "test",
-            *(["untrusted"] if "untrusted" in detector.needs else []),
+            *(["untrusted"] if detector.uses("untrusted") else []),
         ]
         return sum(self._seconds[name] for name in sets)
 
     def forward_seconds(self, detector: LayerDetector) -> float:
         """Returns how long bare forward passes over the same inputs take."""
-        sets = ["trusted", "test", *(["untrusted"] if "untrusted" in detector.needs else [])]
+        sets = ["trusted", "test", *(["untrusted"] if detector.uses("untrusted") else [])]
         return sum(self._forward(name) for name in sets)
 
     def _seen(self, name: str, inputs: Inputs) -> Observations:

@@ -63,6 +63,8 @@ class LayerDetector(ABC):
     paper: ClassVar[str]
     mode: ClassVar[Mode] = "online"
     needs: ClassVar[frozenset[Need]] = frozenset({"trusted"})
+    welcomes: ClassVar[frozenset[Need]] = frozenset()
+    """What it makes use of where it is given, but can do without."""
     learned: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[bool] = True
     """Whether raw scores are positive and heavy-tailed, so that logarithms are compared."""
@@ -98,8 +100,7 @@ class LayerDetector(ABC):
     ) -> Self:
         """Learns as :meth:`fit` does, from observations; ``held`` sets scale and threshold."""
         self._check_needs(untrusted, anomalous)
-        if "untrusted" not in self.needs:
-            untrusted = None
+        untrusted = untrusted if self.uses("untrusted") else None
         self.model_, self.layers_ = trusted.model, trusted.layers
         self._learn(trusted, untrusted, anomalous if "anomalies" in self.needs else None)
         scores: dict[str, list[Tensor]] = {}
@@ -114,15 +115,21 @@ class LayerDetector(ABC):
         """Sets scale and threshold by the ``scores`` [n] of held-out trusted inputs."""
         if not all(values.isfinite().all() for values in scores.values()):
             raise UserError(f"scores of {self.name} on trusted inputs are not finite", do="check the model's weights")
-        self.combination_ = Combination(self.combine, positive=self.positive).fit(scores)
+        self.combination_ = self._combination().fit(scores)
         combined = self.combination_(scores)
         self.calibration_ = len(combined)
         self.threshold_ = conformal_threshold(combined, self.false_positive_rate)
         return self
 
+    @classmethod
+    def uses(cls, what: Need) -> bool:
+        """Returns whether the method looks at something if it is given."""
+        return what in cls.needs | cls.welcomes
+
     def chosen_layers(self, model: Any) -> tuple[str, ...]:
-        """Returns the layers that are looked at."""
-        return tuple(self.layers or (*default_layers(model), model.head()[0]))
+        """Returns the layers that are looked at; a vocabulary's logits are too many to be among the default ones."""
+        answers = [model.head()[0]] if model.classes else []
+        return tuple(self.layers or (*default_layers(model), *answers))
 
     @abstractmethod
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
@@ -157,6 +164,10 @@ class LayerDetector(ABC):
     def predict(self, inputs: Any) -> Tensor:
         """Returns bool [b]: which inputs are above the threshold."""
         return self.aggregate(self.score(inputs)) > self.threshold_
+
+    def _combination(self) -> Combination:
+        """Returns how layers become one score, not fitted; to override where a setting decides on ``positive``."""
+        return Combination(self.combine, positive=self.positive)
 
     def check_fitted(self) -> None:
         """Raises ``UserError`` if nothing was learned yet."""
@@ -262,7 +273,7 @@ class LayerDetector(ABC):
         self.model_ = model
         self.layers_ = tuple(str(layer) for layer in state["layers_"])
         self.widths_ = {str(layer): int(width) for layer, width in state["widths_"].items()}
-        self.combination_ = Combination(self.combine, positive=self.positive).restore(state["combination_"])
+        self.combination_ = self._combination().restore(state["combination_"])
         self.threshold_, self.calibration_ = float(state["threshold_"]), int(state["calibration_"])
         return self
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from theriac.models.activations import Activations
+
+if TYPE_CHECKING:
+    from theriac.detect.inputs.caching import ActivationCache
 
 
 class Inputs(Protocol):
@@ -63,7 +66,7 @@ class Seen:
     """One batch of observations.
 
     Attributes:
-        rows: Layer -> float activations [b, width].
+        rows: Layer -> float activations [b, width], or [b, channels, places] where the layer's name asks for places.
         predicted: int64 [b], the classes that the model gives the inputs to; all 0 if it does not classify.
         labels: int64 [b], the labels that came with the inputs; most methods must not look at them.
     """
@@ -114,6 +117,18 @@ class Observations:
         """Returns observations made once, now, and kept in memory; the inputs are read again when asked for."""
         return _Kept(self)
 
+    def cached(self, cache: "ActivationCache") -> "Observations":
+        """Returns the same observations, kept on disk from their first iteration on."""
+        from theriac.detect.inputs.caching import CachedObservations
+
+        return CachedObservations(self, cache)
+
+    def inputs_at(self, part: slice) -> Any:
+        """Reads the inputs of some rows again, as the model takes them."""
+        index = torch.arange(part.start, part.stop)
+        batch, _ = next(self.data[index].batches(len(index), self.model.device))
+        return batch
+
 
 class _Part(Observations):
     """Some layers of other observations."""
@@ -142,13 +157,8 @@ class _Kept(Observations):
                 {layer: rows[part].to(device) for layer, rows in self._seen.rows.items()},
                 self._seen.predicted[part].to(device),
                 self._seen.labels[part].to(device),
-                lambda part=part: self._read(part),  # type: ignore[misc]
+                lambda part=part: self.inputs_at(part),  # type: ignore[misc]
             )
-
-    def _read(self, part: slice) -> Any:
-        index = torch.arange(part.start, part.stop)
-        batch, _ = next(self.data[index].batches(len(index), self.model.device))
-        return batch
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,86 @@
+"""Topological evolution dynamics: does an input keep company with its class from layer to layer?
+
+Mo et al., "Robust Backdoor Detection for Deep Learning via Topological Evolution Dynamics", IEEE S&P 2024. In each
+layer an input has a rank: how many trusted inputs are nearer to it than the nearest trusted input of its predicted
+class. A triggered input starts out among its true class and ends among the target's: on the way its ranks are high.
+
+We deviate from the paper in three ways. Logarithms of ranks are compared, because the step from 0 to 10 says more than
+that from 500 to 510. The outlier score is measured along all principal components of the trusted ranks (the paper's
+PCA outlier detector), but from rank 0 and not from their mean, so that an input that is more at home in its class than
+usual is not anomalous. And rows of activations are averages over places. The tube is that of Le et al., "TED++", 2025:
+an input that is too far from that nearest trusted input is not of its company at all.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from theriac.detect.inputs.base import LayerDetector
+from theriac.detect.inputs.observing import Observations, Seen
+from theriac.detect.inputs.references import References, gather_references
+from theriac.errors import UserError
+
+
+@dataclass
+class TopologicalEvolution(LayerDetector):
+    """Scores inputs by their ranks among trusted inputs, layer by layer taken together; one score, ``ranks``.
+
+    Learned state: ``rows_``, the trusted rows of each layer, ``predicted_``, their classes, ``components_``
+    [layers, layers], which whiten log-ranks, and ``radii_`` of the tube about each trusted row.
+
+    Args:
+        references: Trusted inputs kept, drawn at random; several of each class are needed.
+        tube: Share of the trusted inputs of a class that the tube about each of them reaches; beyond it the rank is the
+            largest. 0 for no tube, as in TED; 0.5 in TED++.
+    """
+
+    references: int = 2000
+    tube: float = 0.0
+
+    name: ClassVar[str] = "ted"
+    version: ClassVar[str] = "1"
+    paper: ClassVar[str] = "Mo et al. 2024, arXiv:2312.02673"
+    learned: ClassVar[tuple[str, ...]] = ("rows_", "predicted_", "components_", "radii_")
+    positive: ClassVar[bool] = False
+
+    def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
+        if not 0 <= self.tube <= 1:
+            raise UserError(f"a tube of {self.tube} is not a share", do="choose a number from 0 to 1")
+        kept = gather_references(trusted, self.references)
+        self.rows_, self.predicted_ = kept.rows, kept.predicted
+        self.radii_ = {layer: self._radii(rows) for layer, rows in kept.rows.items()} if self.tube else {}
+        ranks = self._log_ranks(kept.rows, kept.predicted, own=True)
+        # As if one more input had rank 1 in each layer alone: no layer is without variance, however clean its ranks.
+        moments = (ranks.T @ ranks + math.log(2) ** 2 * torch.eye(ranks.shape[1]).to(ranks)) / len(ranks)
+        variances, directions = torch.linalg.eigh(moments)
+        self.components_ = directions / variances.sqrt()
+
+    def _score(self, seen: Seen) -> dict[str, Tensor]:
+        ranks = self._log_ranks(seen.rows, seen.predicted)
+        return {"ranks": (ranks @ self.components_).square().mean(1).sqrt()}
+
+    def _log_ranks(self, rows: dict[str, Tensor], predicted: Tensor, *, own: bool = False) -> Tensor:
+        """Returns log(1 + rank) [b, layers] in float64."""
+        columns = []
+        for layer in self.layers_:
+            references = References(self.rows_[layer], self.predicted_)
+            ranks, near = references.ranks(rows[layer], predicted, own=own)
+            if self.tube:
+                distance = (rows[layer] - references.rows[near]).norm(dim=1)
+                ranks = ranks.masked_fill(distance > self.radii_[layer][near], len(references.rows))
+            columns.append(ranks.double().log1p())
+        return torch.stack(columns, 1)
+
+    def _radii(self, rows: Tensor) -> Tensor:
+        """Returns for each trusted row [n] the distance that ``tube`` of its class are within."""
+        radii = torch.full_like(rows[:, 0], torch.finfo(rows.dtype).max)  # a class of one has no radius to tell
+        for class_ in self.predicted_.bincount().nonzero().flatten().tolist():
+            members = (self.predicted_ == class_).nonzero().flatten()
+            count = math.ceil(self.tube * (len(members) - 1))
+            if count:
+                alone = References(rows[members], self.predicted_[members])
+                radii[members] = alone.nearest(rows[members], count, own=True)[0][:, -1].float()
+        return radii
