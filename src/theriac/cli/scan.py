@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from theriac.data.images import ImageData
     from theriac.detect import DataScan
     from theriac.detect.inputs.base import LayerDetector
+    from theriac.detect.inputs.observing import Inputs
 
 app = App(name="scan", help="Scan a model, a data set or a stream of inputs for poisoning.")
 
@@ -131,7 +132,7 @@ def inputs(
 
 def _saved(
     path: str, folder: Path, model: str | None, trusted: str | None, settings: list[str], run: Run
-) -> "tuple[LayerDetector, Any]":
+) -> "tuple[LayerDetector, Inputs]":
     """Returns the detector in ``folder``, and the inputs."""
     from theriac.detect.inputs.saving import load_detector, read_record
     from theriac.models.opening import open_model
@@ -154,7 +155,7 @@ def _saved(
 
 def _fitted(
     path: str, method: str, model: str | None, trusted: str | None, settings: list[str], run: Run
-) -> "tuple[LayerDetector, Any]":
+) -> "tuple[LayerDetector, Inputs]":
     """Returns a detector that is fitted now, and the inputs; offline methods see the inputs themselves, unlabelled."""
     from theriac.data.reading import open_images
     from theriac.detect.inputs import METHODS
@@ -170,7 +171,7 @@ def _fitted(
     return unfitted.fit(classifier, usual, stream if unfitted.uses("untrusted") else None), stream
 
 
-def _with_scores(scan: "DataScan", rows: "ImageData", path: Path) -> Finding:
+def _with_scores(scan: "DataScan", rows: "ImageData | Inputs", path: Path) -> Finding:
     from theriac.detect.data.scores_file import write_scores
 
     return write_scores(path, rows, scan)

@@ -102,10 +102,11 @@ def pairs_of(
         configured(METHODS[name], chosen)
         contenders.append(Contender(name, chosen))
     pairs: list[Pair] = []
+    out = out.absolute()  # another process may have another working folder
     for name in tasks:
         if (Path(name) / RECORD).is_file():
             record = read_record(Path(name))
-            place = (record.task, (), record.seed, Path(name), True)
+            place = (record.task, (), record.seed, Path(name).absolute(), True)
             identity: Any = sha256_file(Path(name) / RECORD)
             pairs.append(_keyed(Pair(*place, tuple(contenders), device, quick), identity))
             continue

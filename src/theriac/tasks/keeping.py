@@ -18,7 +18,7 @@ from theriac.finding import Record
 from theriac.manifest import sha256_of
 from theriac.models.opening import open_model
 from theriac.tasks import TASKS
-from theriac.tasks.files import FolderTask, read_record
+from theriac.tasks.files import RECORD, FolderTask, read_record
 from theriac.tasks.results import Result
 
 
@@ -35,9 +35,11 @@ class Origin(Record):
 def notes_of(folder: Path, task_folder: Path, result: Result) -> dict[str, Any]:
     """Returns what a detector in ``folder`` notes about the task that it was fitted and measured on.
 
-    Raises:
-        UserError: If ``task_folder`` holds no task.
+    Where the task lies is noted if ``task_folder`` holds it in theriac's own form, as tasks of others need not.
     """
+    figures = result.model_dump(mode="json", exclude={"key", "error"})
+    if not (task_folder / RECORD).is_file():
+        return {"figures": figures}
     record = read_record(task_folder)
     origin = Origin(
         task=record.task,
@@ -46,7 +48,7 @@ def notes_of(folder: Path, task_folder: Path, result: Result) -> dict[str, Any]:
         model=record.model,
         sha256=sha256_of(task_folder / record.model),
     )
-    return {"origin": origin.model_dump(), "figures": result.model_dump(mode="json", exclude={"key", "error"})}
+    return {"origin": origin.model_dump(), "figures": figures}
 
 
 def origin_of(record: Mapping[str, Any], folder: Path) -> Origin | None:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from pathlib import Path
 
 from theriac.errors import UserError
 from theriac.run.progress import Progress, silent, span
@@ -71,13 +70,6 @@ def run_on_ray(pairs: Sequence[Pair], progress: Progress = silent) -> Iterator[R
 def run_whole(pair: Pair) -> list[Result]:
     """Returns all results of ``pair``."""
     return list(run_pair(pair))
-
-
-def absolute(pairs: Sequence[Pair]) -> list[Pair]:
-    """Returns ``pairs`` with folders that another process finds too."""
-    from dataclasses import replace
-
-    return [replace(pair, folder=Path(pair.folder).absolute()) for pair in pairs]
 
 
 def _one_thread() -> None:
