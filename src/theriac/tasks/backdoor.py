@@ -83,6 +83,7 @@ class Backdoor(ImageTask):
         )
         model, name, about = self._attack(folder, poisoned, rest, seeds[2], device, budget, span(progress, 0.1, 0.9))
         progress(0.9, "inputs")
+        about["data"] = {"train": train.sha256, "rest": rest.sha256}
         made = self._inputs(folder, model, rest, seeds[3:], name, about)
         for file in folder.glob("model*"):  # of earlier attempts
             if not file.name.startswith(name.removesuffix("safetensors")):
