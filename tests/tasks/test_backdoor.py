@@ -174,10 +174,10 @@ def test_wrong_settings() -> None:
         Ablation(cover=0.2)
 
 
-def test_a_rate_of_one_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+def test_a_rate_of_one_is_refused() -> None:
     """Cupbearer's quick start poisons all of its training images unknowingly (p_backdoor = 1)."""
     with pytest.raises(UserError, match="no clean row would be left"):
-        Corner(**tiny | {"rate": 1.0}).make(tmp_path / "j")
+        Corner(rate=1.0)
 
 
 @pytest.mark.parametrize("name", TASKS)

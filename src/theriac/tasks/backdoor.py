@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from theriac.data.images import ImageData
-from theriac.data.poisoning import Poisoned, PoisonedRow, PoisonManifest, poison, triggered
+from theriac.data.poisoning import Poisoned, PoisonedRow, PoisonManifest, check_rates, poison, triggered
 from theriac.data.writing import Encoder, write_parquet
 from theriac.errors import UserError
 from theriac.models.classifier import Classifier
@@ -59,6 +59,7 @@ class Backdoor(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.make_trigger()
+        check_rates(self.rate, self.cover, sources=self.sources)
 
     def make_trigger(self) -> Trigger:
         """Returns the trigger."""
@@ -83,6 +84,7 @@ class Backdoor(ImageTask):
         )
         model, name, about = self._attack(folder, poisoned, rest, seeds[2], device, budget, span(progress, 0.1, 0.9))
         progress(0.9, "inputs")
+        about["data"] = {"train": train.sha256, "rest": rest.sha256}
         made = self._inputs(folder, model, rest, seeds[3:], name, about)
         for file in folder.glob("model*"):  # of earlier attempts
             if not file.name.startswith(name.removesuffix("safetensors")):
