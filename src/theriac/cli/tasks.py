@@ -95,7 +95,7 @@ def _print_made(record: "TaskRecord", out: Path) -> None:
     for name, value in record.about.items():
         if isinstance(value, float):
             print(f"  {name.replace('_', ' '):<22} {value:.3f}")
-        elif isinstance(value, dict) and value:
+        elif isinstance(value, dict) and name != "data":
             print(f"  {name.replace('_', ' '):<22} {', '.join(f'{k} {v}' for k, v in value.items())}")
-        elif value not in (None, [], {}):
+        elif value not in (None, []) and name != "data":
             print(f"  {name.replace('_', ' '):<22} {value}")

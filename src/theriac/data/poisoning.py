@@ -119,7 +119,7 @@ def poison(
             or no row would stay clean.
     """
     _check_classes(data, target, sources)
-    _check_rates(rate, cover, label_mode, sources)
+    check_rates(rate, cover, label_mode, sources)
     generator = torch.Generator().manual_seed(seed)
     allowed = data.labels == target if label_mode == "clean" else _others(data.labels, target, sources)
     rows = _chosen(allowed, rate, generator, data.name)
@@ -252,7 +252,8 @@ def _check_classes(data: ImageData, target: int, sources: Sequence[int]) -> None
         raise UserError(f"class {target} is source and target at once", where=data.name)
 
 
-def _check_rates(rate: float, cover: float, label_mode: LabelMode, sources: Sequence[int]) -> None:
+def check_rates(rate: float, cover: float = 0, label_mode: LabelMode = "dirty", sources: Sequence[int] = ()) -> None:
+    """Raises ``UserError`` unless :func:`poison` takes these, whatever the data are."""
     if rate == 1:
         raise UserError("a rate of 1 poisons every row: no clean row would be left", do="choose for instance 0.1")
     if not (0 < rate < 1 or (rate == 0 and cover > 0)):

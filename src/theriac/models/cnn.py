@@ -13,6 +13,7 @@ class CNN(nn.Module):
         num_classes: Width of the head.
         image_size: Side of the images that it is meant for; it takes others too.
 
+    >>> import torch
     >>> CNN(10)(torch.zeros(2, 3, 32, 32)).shape
     torch.Size([2, 10])
     """

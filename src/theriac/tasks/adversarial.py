@@ -88,6 +88,7 @@ class Adversarial(ImageTask):
             "robust_accuracy": robust,
             "attacked": len(fooled),
             "trained_on": len(data),
+            "data": {"train": data.sha256, "rest": rest.sha256},
             "training_seconds": record.seconds,
         }
         return write_inputs(

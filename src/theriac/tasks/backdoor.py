@@ -17,14 +17,14 @@ from pydantic import JsonValue
 from torch import Tensor
 
 from theriac.data.images import ImageData
-from theriac.data.poisoning import Poisoned, PoisonedRow, PoisonManifest, poison, triggered
+from theriac.data.poisoning import Poisoned, PoisonedRow, PoisonManifest, check_rates, poison, triggered
 from theriac.data.writing import Encoder, write_parquet
 from theriac.errors import UserError
 from theriac.models.classifier import Classifier
 from theriac.run.budget import Budget
 from theriac.run.progress import Progress, span
 from theriac.tasks.files import Made
-from theriac.tasks.images import ImageTask, digest, mixed, write_unlabelled
+from theriac.tasks.images import SIGNS, ImageTask, digest, mixed, write_unlabelled
 from theriac.training.record import TrainingRecord, predict
 from theriac.triggers import make
 from theriac.triggers.base import Trigger
@@ -59,6 +59,7 @@ class Backdoor(ImageTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.make_trigger()
+        check_rates(self.rate, self.cover, sources=self.sources)
 
     def make_trigger(self) -> Trigger:
         """Returns the trigger."""
@@ -67,7 +68,10 @@ class Backdoor(ImageTask):
     def _make(self, folder: Path, seed: int, device: torch.device, budget: Budget, progress: Progress) -> Made:
         progress(0.0, "images")
         seeds = torch.randint(2**31, (5,), generator=torch.Generator().manual_seed(seed)).tolist()
-        attacked = (len(self.sources) or self.classes - 1) / self.classes if self.data == "signs" else 0.5
+        if self.data == SIGNS:
+            attacked = (len(self.sources) or self.classes - 1) / self.classes
+        else:  # a guess: nothing is read yet
+            attacked = min(0.5, 0.1 * len(self.sources)) or 0.5
         train, rest = self.images(seeds[0], 1.2 / attacked)
         poisoned = poison(
             train,
@@ -80,6 +84,7 @@ class Backdoor(ImageTask):
         )
         model, name, about = self._attack(folder, poisoned, rest, seeds[2], device, budget, span(progress, 0.1, 0.9))
         progress(0.9, "inputs")
+        about["data"] = {"train": train.sha256, "rest": rest.sha256}
         made = self._inputs(folder, model, rest, seeds[3:], name, about)
         for file in folder.glob("model*"):  # of earlier attempts
             if not file.name.startswith(name.removesuffix("safetensors")):
@@ -154,10 +159,8 @@ class Backdoor(ImageTask):
     ) -> Made:
         """Writes the inputs: usual ones first, whatever their class; the rest are tried out with the trigger."""
         others = rest[self.usual :]
-        allowed = (
-            torch.isin(others.labels, torch.tensor(self.sources)) if self.sources else others.labels != self.target
-        )
-        plain = others[allowed]
+        from_source = torch.isin(others.labels, torch.tensor(self.sources))
+        plain = others[from_source if self.sources else others.labels != self.target]
         tried = triggered(plain, self.make_trigger(), target=self.target, seed=seeds[0], sources=self.sources)
         works = (predict(model, tried) == self.target) & (predict(model, plain) != self.target)
         found = works.nonzero().flatten()[: self.anomalies]

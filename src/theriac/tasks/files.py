@@ -181,9 +181,10 @@ def open_task(folder: Path, device: torch.device | str = "cpu") -> Task:
     for name, digest in record.files.items():
         if not (folder / name).is_file() or sha256_file(folder / name) != digest:
             raise Refused("is missing or was changed after the task was made", where=folder / name, do="make it again")
-    unlisted = sorted({record.trusted, record.untrusted, record.test, TRUTH} - record.files.keys())
-    if unlisted:
-        raise Refused(f"has no digest of {unlisted[0]!r}", where=folder / RECORD)
+    known = {*record.files, *(str(parent) for name in record.files for parent in PurePosixPath(name).parents[:-1])}
+    for name in (record.model, record.trusted, record.untrusted, record.test, TRUTH):
+        if name not in known:
+            raise Refused(f"has no digest of {name!r}", where=folder / RECORD)
     truth = read_tensors(folder / TRUTH)
     untrusted, test = (maker.open_inputs(folder / name) for name in (record.untrusted, record.test))
     return Task(

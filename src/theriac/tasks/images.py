@@ -110,7 +110,7 @@ class ImageTask(FolderTask):
                 raise UserError(f"the test images {what}", where=self.test_data, do="name others, or none")
         else:
             rest, train = train[:needed], train[needed:]
-        if len(rest) < needed or len(train) < 2 * len(train.classes):
+        if len(rest) < self.usual + self.anomalies or len(train) < 2 * len(train.classes):
             what = f"{len(train)} rows to train on and {len(rest)} others: about {needed} others are needed"
             raise UserError(what, where=self.name, do="ask for fewer trusted, untrusted or test inputs, or give more")
         return train[: self.rows], rest
