@@ -78,6 +78,17 @@ class TextData:
         tokens = torch.tensor([token for text in texts for token in text], dtype=torch.int32)
         return cls(tokens, lengths.cumsum(0), torch.zeros_like(lengths) if labels is None else labels, name, sha256)
 
+    @classmethod
+    def join(cls, parts: Sequence["TextData"]) -> "TextData":
+        """Returns the texts of all ``parts``, one after the other, under the first one's name."""
+        starts = torch.tensor([len(part.tokens) for part in parts]).cumsum(0)
+        return replace(
+            parts[0],
+            tokens=torch.cat([part.tokens for part in parts]),
+            ends=torch.cat([part.ends + start - len(part.tokens) for part, start in zip(parts, starts, strict=True)]),
+            labels=torch.cat([part.labels for part in parts]),
+        )
+
     @property
     def lengths(self) -> Tensor:
         """How many tokens each text has [n]."""

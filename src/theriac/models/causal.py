@@ -40,7 +40,7 @@ class CausalLM(nn.Module):
 
     Args:
         net: A model for causal language modelling of the transformers library.
-        tokenizer: What its texts are read with; None if they are given as tokens.
+        tokenizer: What its texts are read with.
         name: What to call the model in findings.
         sha256: Digest of the folder that it was read from; 64 zeros for a model that was never saved.
         source: Where it came from, with the commit of a repository.
@@ -52,7 +52,7 @@ class CausalLM(nn.Module):
     def __init__(
         self,
         net: nn.Module,
-        tokenizer: "Tokenizer | None" = None,
+        tokenizer: "Tokenizer",
         *,
         name: str = "model",
         sha256: str = "0" * 64,
@@ -192,13 +192,7 @@ def _network(folder: Path, dtype: torch.dtype | None) -> nn.Module:
 
 
 def save_causal(model: CausalLM, folder: Path) -> None:
-    """Writes a model and its tokenizer to ``folder``, as :func:`open_causal` reads them; no pickles.
-
-    Raises:
-        UserError: If the model has no tokenizer.
-    """
-    if model.tokenizer is None:
-        raise UserError("has no tokenizer to save", where=model.name)
+    """Writes a model and its tokenizer to ``folder``, as :func:`open_causal` reads them; no pickles."""
     with _quiet():
         model.net.save_pretrained(folder)  # type: ignore[operator]
     model.tokenizer.save(str(folder / TOKENIZER))

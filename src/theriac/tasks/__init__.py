@@ -18,5 +18,6 @@ TASKS = Registry(
         "ablation": "theriac.tasks.ablation:Ablation",
         "adversarial": "theriac.tasks.adversarial:Adversarial",
         "toy": "theriac.tasks.toy:Toy",
+        "language": "theriac.tasks.language:Language",
     },
 )
