@@ -90,8 +90,7 @@ def chance_edge(width: int, rows: float, trusted: float) -> float:
     own, others = width / rows, min(width / trusted, 0.5)
     limit: float = ((1 + math.sqrt(own + others - own * others)) / (1 - others)) ** 2
     root, wide = math.sqrt(rows), math.sqrt(width)
-    spread: float = TRACY_WIDOM * (1 / root + 1 / wide) ** (1 / 3) / (root + wide)
-    return limit * (1 + spread)
+    return limit * (1 + TRACY_WIDOM * math.cbrt(1 / root + 1 / wide) / (root + wide))
 
 
 def untrusted_normal(
