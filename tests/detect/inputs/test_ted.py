@@ -77,6 +77,14 @@ def test_the_tube_sees_a_far_off_crowd_beside_its_target_class(observed):
     assert np.allclose(radii.numpy(), np.sort(among, 1)[:, 25], rtol=1e-5)  # place 0 is the row itself
 
 
+def test_equal_rows_and_classes_of_one_have_tubes_too(observed):
+    rows, classes = torch.zeros(41, 2), torch.arange(41) // 20
+    detector = fitted(TopologicalEvolution(), observed, rows, classes)
+    same, other = scores(detector, observed, torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 0]))
+    assert same < other < np.inf
+    assert np.isfinite(scores(detector, observed, torch.ones(1, 2), torch.tensor([2]))).all()
+
+
 def test_triggered_inputs_score_higher_and_so_when_loaded_again(poisoned_system, tmp_path):
     detector = TopologicalEvolution().fit(poisoned_system.model, poisoned_system.clean)
     test, triggered = poisoned_system.test.pixels(slice(0, 150)), poisoned_system.triggered.pixels(slice(0, 150))

@@ -4,12 +4,14 @@ Mo et al., "Robust Backdoor Detection for Deep Learning via Topological Evolutio
 layer an input has a rank: how many trusted inputs are nearer to it than the nearest trusted input of its predicted
 class. A triggered input starts out among its true class and ends among the target's: on the way its ranks are high.
 
-We deviate from the paper in three ways. Logarithms of ranks are compared, because the step from 0 to 10 says more than
+We deviate from the paper in four ways. Logarithms of ranks are compared, because the step from 0 to 10 says more than
 that from 500 to 510. The outlier score is measured along all principal components of the trusted ranks (the paper's
 PCA outlier detector), but from rank 0 and not from their mean, so that an input that is more at home in its class than
-usual is not anomalous. And rows of activations are averages over places. By default we add the tube of "TED++"
-(arXiv:2510.14299, 2025): an input that is too far from that nearest trusted input is not of its company at all; plain
-TED does not see a trigger whose inputs are a far-off crowd of their own that happens to be nearest to the target class.
+usual is not anomalous. Rows of activations are averages over places. And by default there is a tube, as in "TED++"
+(arXiv:2510.14299, 2025): an input too far from that nearest trusted input is not of its company at all. Plain TED does
+not see a trigger whose inputs are a far-off crowd of their own that happens to be nearest to the target class. The
+tube's wall is soft, unlike that of TED++: from one radius to two the logarithm of the rank rises to its largest; with a
+hard one a good many trusted inputs are outside, or few triggered ones.
 """
 
 import math
@@ -24,6 +26,9 @@ from theriac.detect.inputs.observing import Observations, Seen
 from theriac.detect.inputs.references import References, gather_references
 from theriac.errors import UserError
 
+FEWEST = 5
+"""Trusted inputs of the same class that a tube reaches at least: the distance to fewer varies too much."""
+
 
 @dataclass
 class TopologicalEvolution(LayerDetector):
@@ -34,12 +39,12 @@ class TopologicalEvolution(LayerDetector):
 
     Args:
         references: Trusted inputs kept, drawn at random; several of each class are needed.
-        tube: Share of the trusted inputs of a class that the tube about each of them reaches; beyond it the rank is the
-            largest. 0 for no tube, as in TED; 0.5 in TED++, with 20 trusted inputs of each class.
+        tube: The radius of the tube about a trusted input is its distance to this share of its class (and to five of
+            it at least). 0 for no tube, as in TED; TED++ has 0.5, with 20 trusted inputs of each class.
     """
 
     references: int = 2000
-    tube: float = 0.2
+    tube: float = 0.1
 
     name: ClassVar[str] = "ted"
     version: ClassVar[str] = "1"
@@ -69,19 +74,21 @@ class TopologicalEvolution(LayerDetector):
         for layer in self.layers_:
             references = References(self.rows_[layer], self.predicted_)
             ranks, near = references.ranks(rows[layer], predicted, own=own)
+            logs = ranks.double().log1p()
             if self.tube:
-                distance = (rows[layer] - references.rows[near]).norm(dim=1)
-                ranks = ranks.masked_fill(distance > self.radii_[layer][near], len(references.rows))
-            columns.append(ranks.double().log1p())
+                outside = (rows[layer] - references.rows[near]).norm(dim=1) / self.radii_[layer][near] - 1
+                logs = torch.maximum(logs, outside.clamp(0, 1) * math.log1p(len(references.rows)))
+            columns.append(logs)
         return torch.stack(columns, 1)
 
     def _radii(self, rows: Tensor) -> Tensor:
-        """Returns for each trusted row [n] the distance that ``tube`` of its class are within."""
-        radii = torch.full_like(rows[:, 0], torch.finfo(rows.dtype).max)  # a class of one has no radius to tell
+        """Returns the radius of the tube about each trusted row [n]."""
+        limits = torch.finfo(rows.dtype)
+        radii = torch.full_like(rows[:, 0], limits.max)  # a class of one has no radius to tell
         for class_ in self.predicted_.bincount().nonzero().flatten().tolist():
             members = (self.predicted_ == class_).nonzero().flatten()
-            count = math.ceil(self.tube * (len(members) - 1))
+            count = min(max(FEWEST, math.ceil(self.tube * (len(members) - 1))), len(members) - 1)
             if count:
                 alone = References(rows[members], self.predicted_[members])
                 radii[members] = alone.nearest(rows[members], count, own=True)[0][:, -1].float()
-        return radii
+        return radii.clamp(min=limits.tiny)  # equal rows
