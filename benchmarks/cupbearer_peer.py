@@ -9,8 +9,9 @@ measured by us. The same activations are used: one row of channel means per inpu
 import argparse
 import logging
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.utils.data import TensorDataset
 from theriac.data.images import ImageData
 from theriac.models.activations import rows_of
 from theriac.models.classifier import Classifier
+from theriac.tasks.task import Task
 
 NAMES = {
     "mahalanobis": "MahalanobisDetector",
@@ -30,11 +32,13 @@ NAMES = {
     "beatrix": "BeatrixDetector",
     "ted": "TEDDetector",
     "vae": "VAEDetector",
-    "abstraction": "FeatureModelDetector",
     "finetuning": "FinetuningAnomalyDetector",
     "probe": "SupervisedLinearProbe",
 }
-"""Our names of the methods that cupbearer has -> its classes."""
+"""Our names of the methods that cupbearer has -> its classes.
+
+Its locally consistent abstraction is left out: the abstract network has to be written by hand for each model.
+"""
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,28 @@ def run(
         )
         data["u"] = mixed
     start = time.perf_counter()
-    detector.train(
-        trusted_data=data["t"], untrusted_data=data["u"], model=model, batch_size=train_batch, pbar=False, **options
-    )
+    detector.train(trusted_data=data["t"], untrusted_data=data["u"], model=model, batch_size=train_batch, **options)
     fitted = time.perf_counter()
     with torch.no_grad():
         scores = [torch.as_tensor(detector.compute_scores(part)) for part in test.split(test_batch)]
     return Peer(torch.cat(scores).double().cpu(), fitted - start, time.perf_counter() - fitted)
+
+
+def scores_of(cupbearer: Any, name: str, task: Task, layers: Sequence[str], widths: dict[str, int]) -> Peer:
+    """Returns what cupbearer's detector ``name`` makes of a task's test inputs."""
+    untrusted, anomalous = task.untrusted.inputs, task.untrusted.anomalous
+    test = task.test.inputs.pixels()  # type: ignore[attr-defined]
+    return run(
+        cupbearer,
+        name,
+        task.model,
+        layers,
+        task.trusted,
+        untrusted,
+        test,
+        anomalous=anomalous,
+        widths=widths,  # type: ignore[arg-type]
+    )
 
 
 def _make(
@@ -116,17 +135,19 @@ def _make(
 ) -> tuple[Any, dict[str, Any]]:
     detectors = cupbearer.detectors
     capture: dict[str, Any] = {"activation_names": names, "individual_processing_fn": _rows}
+    quiet = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
     if name == "vae":
         vaes = {
             key: detectors.VAE(width, max(2, width // 4)) for key, width in zip(names, widths.values(), strict=True)
         }
-        return detectors.VAEDetector(vaes=vaes, **capture), {"max_epochs": 3}
+        return detectors.VAEDetector(vaes=vaes, individual_processing_fn=_rows), {"max_epochs": 3, **quiet}
     if name == "finetuning":
-        return detectors.FinetuningAnomalyDetector(), {"num_classes": len(model.classes), "max_epochs": 1}
+        options = {"num_classes": len(model.classes), "max_epochs": 1, "save_path": tempfile.gettempdir()}
+        return detectors.FinetuningAnomalyDetector(), options | quiet
     if name == "probe":
         capture["activation_names"] = names[-2:-1]  # it takes one layer only: the penultimate
-    build: Callable[..., Any] = getattr(detectors, NAMES[name])
-    return build(**capture), {}
+        return detectors.SupervisedLinearProbe(**capture), {}
+    return getattr(detectors, NAMES[name])(**capture), {"pbar": False}
 
 
 def _rows(activation: Any, inputs: Any, name: str) -> Tensor:

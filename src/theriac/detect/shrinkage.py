@@ -26,6 +26,9 @@ Whitening = Mapping[str, Tensor]
 SMALLEST_WEIGHT = 1e-6
 """Least weight that a rule may find: no direction is ever without variance, so none is invisible."""
 
+QUIET = 1e-3
+"""Directions with less than this share of the mean variance count as having (almost) none."""
+
 
 def ledoit_wolf(trace: float, energy: float, fourth: float, rows: float, width: int) -> float:
     """Returns Ledoit and Wolf's weight.
@@ -92,18 +95,32 @@ def whitening(covariance: Tensor, weight: float) -> Tensor:
     return white
 
 
-def whitening_of(moments: ClassMoments, shrinkage: Shrinkage) -> tuple[Whitening, float]:
-    """Returns what makes the rows of ``moments`` white, in float32, and the weight of ``trace/d I`` in it."""
-    if moments.rank is None:
+def whitening_of(moments: ClassMoments, shrinkage: Shrinkage, *, residual: bool = False) -> tuple[Whitening, float]:
+    """Returns what makes the rows of ``moments`` white, in float32, and the weight of ``trace/d I`` in it.
+
+    Args:
+        moments: Of rows.
+        shrinkage: How their covariance is shrunk.
+        residual: Add the residual of quiet directions, as if their variance were ``QUIET`` of the mean: shrinking by
+            much hides what never varies.
+    """
+    if moments.rank is None and not residual:
         weight = weight_of(shrinkage, moments)
         return {"matrix": whitening(moments.covariance(), weight).float().contiguous()}, weight
     spectrum = moments.spectrum()
     weight = weight_of(shrinkage, moments, spectrum)
-    least = weight * spectrum.trace / spectrum.width
-    tiny = torch.finfo(torch.float32).tiny
-    rest = torch.full_like(spectrum.values.sum(), (1 - weight) * spectrum.rest + least).clamp(min=tiny).rsqrt()
-    gain = ((1 - weight) * spectrum.values + least).clamp(min=tiny).rsqrt() - rest
-    return {"basis": spectrum.vectors.float(), "gain": gain.float(), "rest": rest.float()}, weight
+    mean = max(spectrum.trace / spectrum.width, float(torch.finfo(torch.float32).tiny))
+
+    def gain(variances: Tensor) -> Tensor:
+        precision = ((1 - weight) * variances + weight * mean).reciprocal()
+        if residual:
+            precision += (variances < QUIET * mean) / (QUIET * mean)
+        return precision.sqrt()
+
+    gains, rest = gain(spectrum.values), gain(torch.full_like(spectrum.values.sum(), spectrum.rest))
+    if moments.rank is None:
+        return {"matrix": (spectrum.vectors * gains).T.float().contiguous()}, weight
+    return {"basis": spectrum.vectors.float(), "gain": (gains - rest).float(), "rest": rest.float()}, weight
 
 
 def white(rows: Tensor, by: Whitening) -> Tensor:

@@ -12,12 +12,14 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from theriac.detect.inputs.base import LayerDetector
-from theriac.detect.inputs.likelihood_ratio import LikelihoodRatio
+from theriac.detect.inputs.likelihood_ratio import LikelihoodRatio, chance_edge
 from theriac.detect.inputs.mahalanobis import Mahalanobis
 from theriac.detect.inputs.observing import Observations
 from theriac.detect.inputs.quantum_entropy import QuantumEntropy
 from theriac.detect.inputs.saving import load_detector
 from theriac.detect.inputs.spectral_signature import SpectralSignature
+from theriac.detect.shrinkage import whitening_of
+from theriac.detect.statistics import ClassMoments
 from theriac.errors import UserError
 
 LAYER = "answer:input"
@@ -108,7 +110,7 @@ def test_mahalanobis_is_the_distance_to_the_predicted_class():
 
 def test_relative_distance_is_that_of_ren_et_al():
     """Defect 4: it is class distance less background distance, both with full covariances, both shrunk alike."""
-    trusted, new = draw(600, 12, 0), draw(50, 12, 1) * 1.1
+    trusted, new = draw(600, 12, 0), draw(50, 12, 1)
     detector = fitted(Mahalanobis(shrinkage=0.01, relative=True), trusted, draw(100, 12, 2))
     means, about, _ = parts(trusted)
     x, z = trusted.double().numpy(), new.double().numpy()
@@ -145,27 +147,36 @@ def digits():
     return pixels[:600], pixels[600:1200], pixels[1200:], triggered
 
 
-@pytest.mark.parametrize("trusted", [600, 50])
-@pytest.mark.parametrize("settings", [{}, {"residual": True}, {"shrinkage": 1e-3}, {"shrinkage": "oas"}])
-def test_a_trigger_where_trusted_inputs_never_vary_is_seen(digits, settings, trusted):
+@pytest.mark.parametrize(
+    ("settings", "trusted", "least"),
+    [
+        ({}, 600, 0.99),
+        ({"shrinkage": "oas"}, 600, 0.99),
+        ({"shrinkage": 1e-3}, 600, 0.99),
+        ({"shrinkage": 0.2}, 600, 0.7),
+        ({"shrinkage": 0.2, "residual": True}, 600, 0.99),
+        ({"shrinkage": 1e-3}, 50, 0.95),  # fewer inputs than pixels
+        ({"residual": True}, 50, 0.95),
+    ],
+)
+def test_a_trigger_where_trusted_inputs_never_vary_is_seen(digits, settings, trusted, least):
     """Defect 5: the pseudo-inverse drops directions without variance, also where there are fewer inputs than pixels."""
     known, held, usual, triggered = digits
     detector = fitted(Mahalanobis(**settings), known[:trusted], held, classes=0)
-    assert anomaly_auroc(detector, usual, triggered) > (0.99 if trusted > 64 else 0.97)
+    assert anomaly_auroc(detector, usual, triggered) > least
     inverse = np.linalg.pinv(np.cov(known.double().numpy().T), rcond=1e-5)
     blind = [np.einsum("bi,ij,bj->b", x, inverse, x) for x in ((usual - known.mean(0)), (triggered - known.mean(0)))]
     assert roc_auc_score([0] * len(usual) + [1] * len(usual), np.concatenate(blind)) < 0.55
 
 
-def test_the_residual_is_scored_by_itself(digits):
+def test_the_residual_is_added(digits):
     known, held, _, triggered = digits
-    detector = fitted(Mahalanobis(residual=True), known, held, classes=0)
-    scores = detector.score(triggered)[f"{LAYER} (quiet directions)"]
+    plain, detector = (fitted(Mahalanobis(residual=on), known, held, classes=0) for on in (False, True))
+    added = detector.score(triggered)[LAYER] - plain.score(triggered)[LAYER]
     values, vectors = np.linalg.eigh(np.cov(known.double().numpy().T))
-    quiet = vectors[:, values.cumsum() <= 0.01 * values.sum()]
+    limit = 1e-3 * values.mean()
     away = triggered.double().numpy() - known.double().numpy().mean(0)
-    shares = np.square(away @ quiet).sum(1) / values.sum()
-    assert np.allclose(scores, shares, rtol=1e-2, atol=1e-5)
+    assert np.allclose(added, np.square(away @ vectors[:, values < limit]).sum(1) / limit / 64, rtol=1e-2)
 
 
 def test_wide_layers_are_sketched_and_scored_as_exactly():
@@ -202,11 +213,11 @@ def test_the_whole_family_works_on_wide_layers_and_few_inputs(method, tmp_path):
     assert torch.equal(again.score(untrusted)[LAYER], detector.score(untrusted)[LAYER])
 
 
-def whitened(trusted, rows, weight):
+def whitened(trusted, rows, weight, classes=3):
     """Returns ``rows`` made white by what class means and covariance of ``trusted`` are, by numpy."""
-    means, about, _ = parts(trusted)
-    values, vectors = np.linalg.eigh(toward_identity(about.T @ about / (len(trusted) - 3), weight))
-    return (rows.double().numpy() - means[parts(rows)[2]]) @ vectors / np.sqrt(values)
+    means, about, _ = parts(trusted, classes)
+    values, vectors = np.linalg.eigh(toward_identity(about.T @ about / (len(trusted) - classes), weight))
+    return (rows.double().numpy() - means[parts(rows, classes)[2]]) @ vectors / np.sqrt(values)
 
 
 def test_quantum_entropy_is_that_of_spectre():
@@ -239,7 +250,7 @@ def test_quantum_entropy_finds_what_varies_little():
     """Defect 2: without whitening, the directions in which everything varies most drown the poison."""
     trusted, held, usual = (draw(n, 40, seed, classes=1) * 3 for n, seed in ((2000, 0), (500, 1), (1000, 2)))
     quiet = torch.linalg.eigh(trusted.T.cov())[1][:, 0]
-    unusual = draw(500, 40, 3, classes=1) * 3 + 3 * quiet
+    unusual = draw(500, 40, 3, classes=1) * 3 + 2 * quiet
     untrusted = torch.cat([draw(950, 40, 4, classes=1) * 3, unusual[:50]])
     detector = fitted(QuantumEntropy(), trusted, held, untrusted, classes=0)
     assert anomaly_auroc(detector, usual, unusual[50:]) > 0.99
@@ -277,19 +288,38 @@ def test_the_likelihood_ratio_is_that_of_two_normal_distributions():
     untrusted[::20, 7] += 2
     detector = fitted(LikelihoodRatio(shrinkage=0.01), trusted, draw(100, 12, 3), untrusted)
     h, u = whitened(trusted, new, 0.01), whitened(trusted, untrusted, 0.01)
-    covariance = 0.99 * np.cov(u.T) + 0.01 * np.eye(12)
-    known = multivariate_normal(u.mean(0), covariance).logpdf(h) - multivariate_normal(np.zeros(12)).logpdf(h)
+    values, vectors = np.linalg.eigh(np.cov(u.T))
+    assert 1 <= (values > chance_edge(12, 399, 597)).sum() < 6, "some variances count and some are chance"
+    values[values < chance_edge(12, 399, 597)] = 1
+    covariance = vectors * values @ vectors.T
+    length, noise = np.square(u.mean(0)).sum(), np.trace(np.cov(u.T)) * (1 / 399 + 1 / 597)
+    assert length > 2 * noise
+    mean = u.mean(0) * (1 - noise / length)
+    known = multivariate_normal(mean, covariance).logpdf(h) - multivariate_normal(np.zeros(12)).logpdf(h)
     assert np.allclose(detector.score(new)[LAYER], known, rtol=1e-3, atol=1e-3)
 
 
 def test_few_untrusted_inputs_are_not_taken_for_anomalies():
-    """With hardly more inputs than features chance differences are large; Ledoit and Wolf know."""
+    """With hardly more inputs than features, the likeliest normal distribution fits whatever they are."""
     trusted, held, untrusted, usual = (draw(n, 100, k, classes=1) for k, n in enumerate((2000, 500, 120, 500)))
-    shrunk = fitted(LikelihoodRatio(), trusted, held, untrusted, classes=0)
-    assert shrunk.weights_[LAYER][1] > 0.5
-    hardly = fitted(LikelihoodRatio(shrinkage=1e-3), trusted, held, untrusted, classes=0)
-    assert shrunk.predict(untrusted).float().mean() < 0.1 < hardly.predict(untrusted).float().mean()
-    assert shrunk.predict(usual).float().mean() < 0.05
+    detector = fitted(LikelihoodRatio(), trusted, held, untrusted, classes=0)
+    assert detector.predict(untrusted).float().mean() < 0.05
+    assert detector.predict(usual).float().mean() < 0.05
+    seen = ClassMoments(1, 100).update(torch.from_numpy(whitened(trusted, untrusted, 1e-6, classes=1)))
+    known = multivariate_normal(seen.means[0], seen.covariance()).logpdf
+    fit, new = (
+        known(h) - multivariate_normal(np.zeros(100)).logpdf(h)
+        for h in (whitened(trusted, rows, 1e-6, classes=1) for rows in (untrusted, usual))
+    )
+    assert fit.min() > new.max()
+
+
+def test_chance_is_what_two_samples_of_one_distribution_show():
+    for width, rows, trusted in ((50, 200, 400), (100, 400, 10_000), (60, 50, 300)):
+        usual = ClassMoments(1, width).update(draw(trusted, width, 1, classes=1))
+        h = draw(rows, width, 2, classes=1) @ whitening_of(usual, 1e-6)[0]["matrix"].T
+        largest = float(torch.linalg.eigvalsh(h.T.cov())[-1])
+        assert 0.8 * chance_edge(width, rows, trusted) < largest < chance_edge(width, rows, trusted)
 
 
 def test_the_spectral_signature_is_that_of_tran_et_al_within_predicted_classes():
@@ -312,10 +342,10 @@ def test_the_spectral_signature_is_that_of_a_class():
     trusted, held, usual, untrusted = (draw(n, 12, k) for k, n in enumerate((900, 300, 300, 900)))
     target = untrusted[:, :3].argmax(1) == 0
     poisoned = target & (torch.arange(900) % 4 == 0)
-    untrusted[poisoned, 8] += 4
+    untrusted[poisoned, 8] += 6
     unusual = draw(300, 12, 7)
     unusual = unusual[unusual[:, :3].argmax(1) == 0]
-    unusual[:, 8] += 4
+    unusual[:, 8] += 6
     for centre, least in (("trusted", 0.95), ("untrusted", 0.8)):
         detector = fitted(SpectralSignature(centre=centre), trusted, held, untrusted)
         assert anomaly_auroc(detector, usual, unusual) > least

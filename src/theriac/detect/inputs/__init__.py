@@ -13,6 +13,7 @@ METHODS = Registry(
         "mahalanobis": "theriac.detect.inputs.mahalanobis:Mahalanobis",
         "quantum-entropy": "theriac.detect.inputs.quantum_entropy:QuantumEntropy",
         "spectral-signature": "theriac.detect.inputs.spectral_signature:SpectralSignature",
+        "strip": "theriac.detect.inputs.strip:Strip",
         "ted": "theriac.detect.inputs.ted:TopologicalEvolution",
     },
 )

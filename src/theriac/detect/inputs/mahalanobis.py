@@ -14,7 +14,6 @@ false-positive rate.
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from theriac.detect.inputs.base import LayerDetector
@@ -22,14 +21,7 @@ from theriac.detect.inputs.combining import Combination
 from theriac.detect.inputs.moments import deviations, moments_by_layer, usual_of
 from theriac.detect.inputs.observing import Observations, Seen
 from theriac.detect.shrinkage import Shrinkage, white
-from theriac.detect.statistics import ClassMoments
 from theriac.errors import UserError
-
-QUIET_SHARE = 0.01
-"""Directions that together hold less of the trusted variance count as having (almost) none."""
-
-QUIET_FLOOR = 1e-6
-"""Share of the trusted variance that is added to what lies in quiet directions, so that rounding says nothing."""
 
 
 @dataclass
@@ -37,7 +29,7 @@ class Mahalanobis(LayerDetector):
     """Scores inputs by how far their activations are from trusted ones, over several layers.
 
     Learned state, by layer: ``means_``, ``whitening_`` and the ``weights_`` of ``trace/d I`` in the covariance (which
-    is sketched where ``whitening_`` has a basis); if asked for, ``background_`` and the directions ``quiet_``.
+    is sketched where ``whitening_`` has a basis); if asked for, the ``background_`` of all classes.
 
     Args:
         conditional: Compare with trusted inputs of the same predicted class instead of with all.
@@ -45,7 +37,8 @@ class Mahalanobis(LayerDetector):
             does not count. As published; it finds inputs between classes, not those unlike any.
         shrinkage: Weight of ``trace/d I`` in the covariance, in (0, 1], or the rule that finds it: ``ledoit-wolf`` or
             ``oas``.
-        residual: Score what lies in directions in which trusted inputs have almost no variance by itself too.
+        residual: Count what lies in directions in which trusted inputs have (almost) no variance by so little a
+            variance too, however much the covariance is shrunk. For pixels, and layers with units that are off.
     """
 
     conditional: bool = True
@@ -56,7 +49,7 @@ class Mahalanobis(LayerDetector):
     name: ClassVar[str] = "mahalanobis"
     version: ClassVar[str] = "3"
     paper: ClassVar[str] = "Lee et al. 2018, arXiv:1807.03888; Ren et al. 2021, arXiv:2106.09022"
-    learned: ClassVar[tuple[str, ...]] = ("means_", "whitening_", "weights_", "background_", "quiet_")
+    learned: ClassVar[tuple[str, ...]] = ("means_", "whitening_", "weights_", "background_")
 
     def __post_init__(self) -> None:
         if self.relative and not self.conditional:
@@ -67,16 +60,13 @@ class Mahalanobis(LayerDetector):
         self.whitening_: dict[str, Any] = {}
         self.weights_: dict[str, float] = {}
         self.background_: dict[str, Any] = {}
-        self.quiet_: dict[str, dict[str, Tensor]] = {}
         for layer, moments in moments_by_layer(trusted, conditional=self.conditional).items():
-            usual = usual_of(moments, self.shrinkage)
+            usual = usual_of(moments, self.shrinkage, residual=self.residual)
             self.means_[layer], self.whitening_[layer] = usual.means, usual.whitening
             self.weights_[layer] = usual.weight
             if self.relative:
-                every = usual_of(moments.overall(), self.shrinkage)
+                every = usual_of(moments.overall(), self.shrinkage, residual=self.residual)
                 self.background_[layer] = {"mean": every.means, "whitening": every.whitening}
-            if self.residual:
-                self.quiet_[layer] = _loud(moments)
 
     def _combination(self) -> Combination:
         return Combination(self.combine, positive=not self.relative)  # a difference may be negative
@@ -91,21 +81,4 @@ class Mahalanobis(LayerDetector):
                 background = self.background_[layer]
                 distance -= white(rows - background["mean"], background["whitening"]).square().mean(1)
             scores[layer] = distance
-            if self.residual:
-                scores[f"{layer} (quiet directions)"] = _quiet(centred, self.quiet_[layer])
         return scores
-
-
-def _loud(moments: ClassMoments) -> dict[str, Tensor]:
-    """Returns the directions that hold all but ``QUIET_SHARE`` of the variance, and the variance."""
-    spectrum = moments.spectrum()
-    held = spectrum.values.cumsum(0) - spectrum.values  # by the directions before each
-    loud = held < (1 - QUIET_SHARE) * spectrum.trace
-    trace = torch.full_like(spectrum.values.sum(), max(spectrum.trace, torch.finfo(torch.float32).tiny))
-    return {"loud": spectrum.vectors[:, loud].float().contiguous(), "trace": trace.float()}
-
-
-def _quiet(centred: Tensor, known: dict[str, Tensor]) -> Tensor:
-    """Returns how much of ``centred`` [b, d] lies in quiet directions [b], as a share of the trusted variance."""
-    rest = centred - (centred @ known["loud"]) @ known["loud"].T
-    return rest.square().sum(1) / known["trace"] + QUIET_FLOOR

@@ -79,9 +79,9 @@ def whitened_by_layer(observations: Observations, usual: dict[str, Usual], *, ap
     return moments
 
 
-def usual_of(moments: ClassMoments, shrinkage: Shrinkage) -> Usual:
-    """Returns what the rows of ``moments`` look like."""
-    whitening, weight = whitening_of(moments, shrinkage)
+def usual_of(moments: ClassMoments, shrinkage: Shrinkage, *, residual: bool = False) -> Usual:
+    """Returns what the rows of ``moments`` look like; ``residual`` as in :func:`whitening_of`."""
+    whitening, weight = whitening_of(moments, shrinkage, residual=residual)
     return Usual(class_means(moments), whitening, weight)
 
 

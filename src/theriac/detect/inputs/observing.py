@@ -115,7 +115,7 @@ class Observations:
 
     def kept(self) -> "Observations":
         """Returns observations made once, now, and kept in memory; the inputs are read again when asked for."""
-        return _Kept(self)
+        return KeptObservations(self, gather(self))
 
     def cached(self, cache: "ActivationCache") -> "Observations":
         """Returns the same observations, kept on disk from their first iteration on."""
@@ -141,13 +141,32 @@ class _Part(Observations):
         for seen in self.whole:
             yield Seen({layer: seen.rows[layer] for layer in self.layers}, seen.predicted, seen.labels, seen._inputs)
 
+    def kept(self) -> Observations:
+        return self if isinstance(self.whole, KeptObservations) else super().kept()
 
-class _Kept(Observations):
-    """Observations in memory."""
 
-    def __init__(self, source: Observations) -> None:
+class KeptObservations(Observations):
+    """Observations in memory.
+
+    Args:
+        source: Where they come from.
+        seen: They themselves.
+    """
+
+    def __init__(self, source: Observations, seen: "Gathered") -> None:
         super().__init__(source.model, source.data, source.layers, source.batch_size)
-        self._seen = gather(source)
+        self._seen = seen
+
+    def kept(self) -> Observations:
+        """Returns itself."""
+        return self
+
+    def at(self, index: Tensor) -> "KeptObservations":
+        """Returns the observations of the inputs at ``index`` (integers)."""
+        rows = {layer: rows[index] for layer, rows in self._seen.rows.items()}
+        part = KeptObservations(self, Gathered(rows, self._seen.predicted[index], self._seen.labels[index]))
+        part.data = self.data[index]
+        return part
 
     def __iter__(self) -> Iterator[Seen]:
         device = self.model.device

@@ -7,8 +7,9 @@ class. A triggered input starts out among its true class and ends among the targ
 We deviate from the paper in three ways. Logarithms of ranks are compared, because the step from 0 to 10 says more than
 that from 500 to 510. The outlier score is measured along all principal components of the trusted ranks (the paper's
 PCA outlier detector), but from rank 0 and not from their mean, so that an input that is more at home in its class than
-usual is not anomalous. And rows of activations are averages over places. The tube is that of Le et al., "TED++", 2025:
-an input that is too far from that nearest trusted input is not of its company at all.
+usual is not anomalous. And rows of activations are averages over places. By default we add the tube of "TED++"
+(arXiv:2510.14299, 2025): an input that is too far from that nearest trusted input is not of its company at all; plain
+TED does not see a trigger whose inputs are a far-off crowd of their own that happens to be nearest to the target class.
 """
 
 import math
@@ -34,11 +35,11 @@ class TopologicalEvolution(LayerDetector):
     Args:
         references: Trusted inputs kept, drawn at random; several of each class are needed.
         tube: Share of the trusted inputs of a class that the tube about each of them reaches; beyond it the rank is the
-            largest. 0 for no tube, as in TED; 0.5 in TED++.
+            largest. 0 for no tube, as in TED; 0.5 in TED++, with 20 trusted inputs of each class.
     """
 
     references: int = 2000
-    tube: float = 0.0
+    tube: float = 0.2
 
     name: ClassVar[str] = "ted"
     version: ClassVar[str] = "1"
@@ -56,7 +57,7 @@ class TopologicalEvolution(LayerDetector):
         # As if one more input had rank 1 in each layer alone: no layer is without variance, however clean its ranks.
         moments = (ranks.T @ ranks + math.log(2) ** 2 * torch.eye(ranks.shape[1]).to(ranks)) / len(ranks)
         variances, directions = torch.linalg.eigh(moments)
-        self.components_ = directions / variances.sqrt()
+        self.components_ = (directions / variances.sqrt()).contiguous()
 
     def _score(self, seen: Seen) -> dict[str, Tensor]:
         ranks = self._log_ranks(seen.rows, seen.predicted)
