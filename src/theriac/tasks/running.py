@@ -43,12 +43,12 @@ def run_on_ray(pairs: Sequence[Pair], progress: Progress = silent) -> Iterator[R
     every node: a shared file system keeps one from being made twice.
 
     Raises:
-        UserError: If Ray is not installed.
+        UserError: If Ray cannot be imported.
     """
     try:
         import ray
-    except ImportError:
-        raise UserError("Ray is not installed", where="--ray", do="pip install 'theriac[ray]'") from None
+    except ImportError as error:
+        raise UserError(f"cannot import Ray ({error})", where="--ray", do="pip install 'theriac[ray]'") from None
     ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
     try:
         cuda = any(pair.device.startswith("cuda") for pair in pairs)

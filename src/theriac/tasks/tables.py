@@ -36,9 +36,8 @@ def tables(results: Sequence[Result]) -> list[Table]:
     made = [table for table in found if table is not None]
     if good:
         made.append(_times(good))
-    failures: list[Row] = [[r.task, r.seed, r.detector, r.error] for r in results if r.error is not None]
-    if failures:
-        made.append(Table(title="Not measured", columns=["task", "seed", "detector", "why"], rows=failures))
+    if failures := _failures(results):
+        made.append(Table(title="Not measured", columns=["detector", "why", "task and seed"], rows=failures))
     return made
 
 
@@ -104,6 +103,15 @@ def _times(results: Sequence[Result]) -> Table:
     return Table(
         title="Time, mean over tasks and seeds", columns=columns, rows=sorted(rows, key=lambda row: str(row[0]))
     )
+
+
+def _failures(results: Sequence[Result]) -> list[Row]:
+    """Returns what was not measured; a detector that failed for one reason on many tasks is one row."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for r in results:
+        if r.error is not None:
+            found.setdefault((r.detector, r.error), []).append(f"{r.task} {r.seed}")
+    return [[detector, why, ", ".join(places)] for (detector, why), places in found.items()]
 
 
 def _markdown(table: Table) -> str:
