@@ -26,7 +26,14 @@ FAMILIES = {
 }
 METHODS = [(family, name) for family, table in FAMILIES.items() for name in table]
 ids = [f"{family}:{name}" for family, name in METHODS]
-QUICK = {"unlearn": ["steps=12"], "trigger-inversion": ["steps=12", "pairs=4", "pair_steps=6"]}
+QUICK = {
+    "unlearn": ["steps=12"],
+    "trigger-inversion": ["steps=12", "pairs=4", "pair_steps=6"],
+    "abstraction": ["steps=40"],
+    "finetuning": ["steps=12"],
+    "strip": ["count=8"],
+    "vae": ["steps=40"],
+}
 """Settings that make a long method short: these tests look at manners, not at results."""
 
 BRIEF = 20.0

@@ -3,14 +3,15 @@
 Gao et al., "STRIP: A Defence Against Trojan Attacks on Deep Neural Networks", ACSAC 2019.
 
 It asks the model and does not look inside, so what hides in activations does not hide from it; a trigger that does not
-survive superposition (a warp of the whole image) does. We deviate from the paper in two ways. Some classes survive
+survive superposition (a warp of the whole image) does. We deviate from the paper in three ways. Some classes survive
 superposition better than others, so an input's entropy is compared with that of trusted inputs of the same predicted
-class: the paper's one scale finds classes rather than triggers. And the threshold is the conformal quantile of held-out
-trusted inputs instead of that of a fitted normal distribution.
+class: the paper's one scale finds classes rather than triggers. The other image is laid over at three quarters of its
+brightness: at full brightness, the paper's, bright photographs turn white and the trigger with them. And the threshold
+is the conformal quantile of held-out trusted inputs instead of that of a fitted normal distribution.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,6 @@ from torch import Tensor
 from theriac.detect.inputs.base import LayerDetector, Need
 from theriac.detect.inputs.observing import Observations, Seen, observe
 from theriac.errors import UserError
-
-Superpose = Literal["add", "average"]
 
 USUAL = 1000
 """Trusted inputs that say what entropy is usual, at most: each costs a forward pass of all its superpositions."""
@@ -39,12 +38,12 @@ class Strip(LayerDetector):
 
     Args:
         count: Trusted images that are laid over each input (the paper's N).
-        superpose: ``add`` brightnesses, clipped, as in the paper, or ``average`` them.
+        weight: Brightness at which they are added, before the sum is clipped; 1 in the paper.
         seed: Seed of the choice of images.
     """
 
     count: int = 32
-    superpose: Superpose = "add"
+    weight: float = 0.75
     seed: int = 0
 
     name: ClassVar[str] = "strip"
@@ -59,9 +58,8 @@ class Strip(LayerDetector):
         return (model.head()[0],)
 
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
-        if self.count < 1 or self.superpose not in get_args(Superpose):
-            what = f"cannot {self.superpose} {self.count} images"
-            raise UserError(what, do=f"count at least 1; superpose: {' or '.join(get_args(Superpose))}")
+        if self.count < 1 or not self.weight > 0:
+            raise UserError(f"count {self.count} and weight {self.weight:g} must be above 0", where=self.name)
         order = torch.randperm(len(trusted), generator=torch.Generator().manual_seed(self.seed))
         self.references_ = self._references(trusted, order[: self.count])
         # Images laid over themselves would say nothing; with few trusted images there are no others.
@@ -93,15 +91,13 @@ class Strip(LayerDetector):
         """Returns the mean entropy [b] of the answers to the inputs with each reference laid over them."""
         images: Tensor = seen.inputs
         model, [head] = self.model_, self.layers_
-        over = self.references_.to(images) / 255
+        over = self.references_.to(images) * (self.weight / 255)
         if over.shape[-2:] != images.shape[-2:]:
             over = F.interpolate(over, size=images.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         entropies = []
-        for part in torch.split(
-            images, max(1, self.batch_size // len(over))
-        ):  # no more memory than one batch of inputs
-            together = part[:, None] + over
-            mixed = together.clamp(max=1) if self.superpose == "add" else together / 2
+        # no more memory than one batch of inputs
+        for part in torch.split(images, max(1, self.batch_size // len(over))):
+            mixed = (part[:, None] + over).clamp(max=1)
             answers = observe(model, mixed.flatten(0, 1), (head,)).rows[head].double().log_softmax(1)
             entropies.append(-(answers.exp() * answers).sum(1).view(len(part), len(over)).mean(1))
         return torch.cat(entropies)
