@@ -178,6 +178,12 @@ class TestFetchHub:
             "train.parquet",
         ]
 
+    def test_the_files_of_a_whole_repository_that_end_so(self) -> None:
+        got = fetch("hf://datasets/owner/name@v1", suffixes=(".md", ".parquet"))
+        assert [entry.path for entry in build(got.path).entries] == ["README.md"]  # those in folders are not taken
+        assert got.source == f"hf://datasets/owner/name@{COMMIT}/"
+        assert fetch(got.source, suffixes=(".md",)).path == got.path
+
     @pytest.mark.parametrize(
         ("path", "message"),
         [

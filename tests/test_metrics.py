@@ -25,8 +25,79 @@ def test_ranking_metrics_equal_scikit_learn(seed: int) -> None:
     expected = sk.average_precision_score(positive, scores)
     assert metrics.average_precision(scores, positive) == pytest.approx(expected, abs=1e-12)
     fprs, tprs, _ = sk.roc_curve(positive, scores, drop_intermediate=False)
+    assert np.allclose(metrics.roc(scores, positive), (fprs, tprs), atol=1e-12)
     for fpr in (0.0, 0.01, 0.1, 0.5, 1.0):
         assert metrics.tpr_at_fpr(scores, positive, fpr) == pytest.approx(tprs[fprs <= fpr].max(), abs=1e-12)
+    for tpr in (0.0, 0.5, 0.95, 1.0):
+        assert metrics.fpr_at_tpr(scores, positive, tpr) == pytest.approx(fprs[tprs >= tpr].min(), abs=1e-12)
+
+
+def test_ranking_metrics_are_plain_floats() -> None:
+    """Cupbearer's evaluation calls ``.item()`` on what scikit-learn returns, and crashes with its current versions."""
+    scores, positive = scores_with_ties(0)
+    for value in (
+        metrics.auroc(scores, positive),
+        metrics.average_precision(scores, positive),
+        metrics.tpr_at_fpr(scores, positive, 0.01),
+        metrics.fpr_at_tpr(scores, positive, 0.95),
+        *metrics.bootstrap(metrics.auroc, scores, positive, repeats=5),
+    ):
+        assert type(value) is float
+
+
+def test_shares_that_are_not_exact_in_binary_count_whole_inputs() -> None:
+    scores, positive = np.arange(200.0), np.arange(200) % 2 == 1
+    allowed = sorted(scores[~positive])[-29]  # 29 of the 100 negatives lie at or above it
+    hits = (scores[positive] > sorted(scores[~positive])[-30]).mean()
+    assert metrics.tpr_at_fpr(scores, positive, 0.29) == hits > (scores[positive] > allowed).mean()
+
+
+@pytest.mark.parametrize(
+    ("metric", "settings"),
+    [
+        (metrics.auroc, {}),
+        (metrics.average_precision, {}),
+        (metrics.tpr_at_fpr, {"fpr": 0.1}),
+        (metrics.fpr_at_tpr, {"tpr": 0.9}),
+    ],
+)
+def test_the_bootstrap_is_that_of_scipy(metric, settings: dict[str, float]) -> None:
+    """Against scipy's, which draws both samples separately too, one at a time."""
+    from scipy.stats import bootstrap
+
+    scores, positive = scores_with_ties(1, n=120)
+
+    def of_two(usual: np.ndarray, unusual: np.ndarray) -> float:
+        marks = np.arange(len(usual) + len(unusual)) >= len(usual)
+        return metric(np.concatenate([usual, unusual]), marks, **settings)
+
+    expected = bootstrap(
+        (scores[~positive], scores[positive]), of_two, method="percentile", n_resamples=600, vectorized=False, rng=0
+    ).confidence_interval
+    found = metrics.bootstrap(metric, scores, positive, repeats=4000, **settings)
+    assert found == pytest.approx(tuple(expected), abs=0.04)
+
+
+def test_the_bootstrap_covers_the_true_area_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    true = 0.5 * (1 + math.erf(1 / 2))
+    covered = 0
+    for k in range(300):
+        scores = np.concatenate([rng.normal(1, 1, 60), rng.normal(0, 1, 80)])
+        low, high = metrics.bootstrap(metrics.auroc, scores, np.arange(140) < 60, seed=k, repeats=200)
+        covered += low <= true <= high
+    assert 0.90 <= covered / 300 <= 0.98
+
+
+def test_one_seed_gives_one_interval() -> None:
+    scores, positive = scores_with_ties(2)
+    first, again, other = (metrics.bootstrap(metrics.auroc, scores, positive, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_only_metrics_of_rankings_have_a_bootstrap() -> None:
+    with pytest.raises(UserError, match="no bootstrap of brier"):
+        metrics.bootstrap(metrics.brier, [0.1, 0.2], [True, False])
 
 
 def test_probability_metrics_equal_scikit_learn() -> None:

@@ -107,20 +107,21 @@ class Fetched:
     revision: str | None = None
 
 
-def fetch(path: str | Path, revision: str | None = None) -> Fetched:
+def fetch(path: str | Path, revision: str | None = None, *, suffixes: tuple[str, ...] = ()) -> Fetched:
     """Brings a file or folder to this machine, once; a local one stays where it is.
 
     Args:
         path: A local path, ``hf://datasets/owner/name[@revision]/file`` (or ``hf://owner/name/...`` for a model
             repository), or any URL that fsspec opens, for instance ``s3://bucket/file`` or ``https://host/file``.
         revision: Branch, tag or commit of an ``hf://`` repository, where the path does not name it.
+        suffixes: An ``hf://`` path may name a whole repository, of which the files at its top that end so are fetched.
 
     Raises:
         UserError: If it does not exist, cannot be read, or ``revision`` is given for something without revisions.
     """
     text = str(path).removeprefix("file://")
     if text.startswith("hf://"):
-        return _fetch_hub(text, revision)
+        return _fetch_hub(text, revision, suffixes)
     if revision is not None:
         raise UserError("only hf:// paths have revisions", where=text, do="leave the revision out")
     if "://" in text:
@@ -131,7 +132,7 @@ def fetch(path: str | Path, revision: str | None = None) -> Fetched:
     return Fetched(local, text)
 
 
-def _fetch_hub(url: str, revision: str | None) -> Fetched:
+def _fetch_hub(url: str, revision: str | None, suffixes: tuple[str, ...]) -> Fetched:
     from huggingface_hub import HfApi
 
     found = re.fullmatch(r"hf://(datasets/)?([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.*))?", url)
@@ -145,7 +146,10 @@ def _fetch_hub(url: str, revision: str | None) -> Fetched:
     try:
         commit = str(api.repo_info(repo, repo_type=kind, revision=pinned or revision).sha)
         names = api.list_repo_files(repo, repo_type=kind, revision=commit)
-        wanted = [name for name in names if name == inside or name.startswith(f"{inside}/")] if inside else []
+        if inside:
+            wanted = [name for name in names if name == inside or name.startswith(f"{inside}/")]
+        else:
+            wanted = [name for name in names if "/" not in name and name.endswith(suffixes)]
         if not wanted:
             do = f"name a file or folder of the repository: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
             raise UserError("no such file" if inside else "names no file", where=url, do=do)

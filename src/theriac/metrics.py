@@ -4,6 +4,7 @@ Arrays may be torch tensors on any device, NumPy arrays or plain sequences. High
 """
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -96,10 +97,7 @@ def auroc(scores: ArrayLike, positives: ArrayLike) -> float:
     >>> auroc([0.1, 0.4, 0.4, 0.8], [False, False, True, True])
     0.875
     """
-    values, positive = _scored(scores, positives)
-    n = int(positive.sum())
-    above = _midranks(values)[positive].sum() - n * (n + 1) / 2
-    return float(above / (n * (len(values) - n)))
+    return float(_area(*_curve(scores, positives)))
 
 
 def auroc_interval(area: float, positives: int, negatives: int, confidence: float = 0.95) -> Interval:
@@ -128,15 +126,24 @@ def auroc_interval(area: float, positives: int, negatives: int, confidence: floa
     return Interval(low, high)
 
 
+def roc(scores: ArrayLike, positives: ArrayLike) -> tuple[Array, Array]:
+    """Returns false and true positive rates of every threshold, from above the highest score down.
+
+    >>> [rates.tolist() for rates in roc([0.1, 0.4, 0.35, 0.8], [False, False, True, True])]
+    [[0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0]]
+    """
+    hits, alarms = _curve(scores, positives)
+    false, true = (np.concatenate([[0.0], counts / counts[-1]]) for counts in (alarms, hits))
+    return false, true
+
+
 def average_precision(scores: ArrayLike, positives: ArrayLike) -> float:
     """Returns the average precision: precision at each threshold, weighted by the recall gained there.
 
     >>> average_precision([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     0.8333333333333333
     """
-    values, positive = _scored(scores, positives)
-    hits, alarms = _curve(values, positive)
-    return float((np.diff(hits, prepend=0) / hits[-1] * hits / (hits + alarms)).sum())
+    return float(_precision(*_curve(scores, positives)))
 
 
 def tpr_at_fpr(scores: ArrayLike, positives: ArrayLike, fpr: float) -> float:
@@ -145,10 +152,59 @@ def tpr_at_fpr(scores: ArrayLike, positives: ArrayLike, fpr: float) -> float:
     >>> tpr_at_fpr([0.1, 0.4, 0.35, 0.8], [False, False, True, True], fpr=0.0)
     0.5
     """
+    return float(_tpr(*_curve(scores, positives), fpr=fpr))
+
+
+def fpr_at_tpr(scores: ArrayLike, positives: ArrayLike, tpr: float) -> float:
+    """Returns the smallest false positive rate of a threshold whose true positive rate is at least ``tpr`` in [0, 1].
+
+    >>> fpr_at_tpr([0.1, 0.4, 0.35, 0.8], [False, False, True, True], tpr=0.95)
+    0.5
+    """
+    return float(_fpr(*_curve(scores, positives), tpr=tpr))
+
+
+def bootstrap(
+    metric: Callable[..., float],
+    scores: ArrayLike,
+    positives: ArrayLike,
+    *,
+    seed: int = 0,
+    repeats: int = 1000,
+    confidence: float = 0.95,
+    **settings: float,
+) -> Interval:
+    """Returns the percentile interval of a ranking metric, positives and negatives drawn again separately.
+
+    Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13. All draws are computed together. A perfect
+    ranking stays perfect in every draw, so its interval has no width: see :func:`auroc_interval` and :func:`wilson`.
+
+    Args:
+        metric: ``auroc``, ``average_precision``, ``tpr_at_fpr`` or ``fpr_at_tpr``.
+        scores: [n].
+        positives: [n].
+        seed: Of the draws.
+        repeats: How many draws.
+        confidence: Of the interval.
+        settings: What else ``metric`` takes, for instance ``fpr=0.01``.
+
+    >>> low, high = bootstrap(auroc, [0.1, 0.4, 0.5, 0.8] * 20, [False, True, False, True] * 20)
+    >>> low < 0.75 < high
+    True
+    """
+    if metric not in _OF_CURVE:
+        raise UserError(f"no bootstrap of {getattr(metric, '__name__', metric)}", do="name a metric of rankings")
     values, positive = _scored(scores, positives)
-    hits, alarms = _curve(values, positive)
-    allowed = alarms <= fpr * alarms[-1]
-    return float(hits[allowed].max(initial=0) / hits[-1])
+    distinct, place = np.unique(-values, return_inverse=True)  # 0 is the place of the highest score
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _DRAWN_AT_ONCE // len(values))
+    found: list[Array] = []
+    for start in range(0, repeats, chunk):
+        count = min(chunk, repeats - start)
+        hits, alarms = (_drawn(place[kind], len(distinct), count, generator) for kind in (positive, ~positive))
+        found.append(_OF_CURVE[metric](hits, alarms, **settings))
+    low, high = np.quantile(np.concatenate(found), [0.5 - confidence / 2, 0.5 + confidence / 2])
+    return Interval(float(low), float(high))
 
 
 def brier(probabilities: ArrayLike, truth: ArrayLike) -> float:
@@ -216,21 +272,64 @@ def _probabilities(probabilities: ArrayLike, truth: ArrayLike) -> tuple[Array, A
     return p, true
 
 
-def _midranks(values: Array) -> Array:
-    """Returns the ranks from 1, tied values sharing the mean of theirs."""
-    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    ranks: Array = (last - (counts - 1) / 2)[where]
-    return ranks
-
-
-def _curve(values: Array, positive: Array) -> tuple[Array, Array]:
+def _curve(scores: ArrayLike, positives: ArrayLike) -> tuple[Array, Array]:
     """Returns true and false positives at or above each distinct score, from the highest score down."""
+    values, positive = _scored(scores, positives)
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(values) - 1)
     hits = positive[order].cumsum()[ends]
     return hits, ends + 1 - hits
+
+
+def _drawn(places: Array, distinct: int, count: int, generator: np.random.Generator) -> Array:
+    """Returns, for ``count`` draws with replacement from ``places`` [n], how many lie at or above each [count, m]."""
+    draws = places[generator.integers(0, len(places), (count, len(places)), dtype=np.int32)]
+    draws += np.arange(count)[:, None] * distinct
+    counts = np.bincount(draws.ravel(), minlength=count * distinct)
+    summed: Array = counts.reshape(count, distinct).cumsum(1)
+    return summed
+
+
+# Metrics of curves: hits and alarms [..., m] at or above each score, from the highest down; the result is [...].
+
+
+def _area(hits: Array, alarms: Array) -> Array:
+    before = np.concatenate([np.zeros_like(hits[..., :1]), hits[..., :-1]], -1)
+    steps = np.diff(alarms, prepend=0, axis=-1)
+    area: Array = (steps * (hits + before)).sum(-1) / (2 * hits[..., -1] * alarms[..., -1])
+    return area
+
+
+def _precision(hits: Array, alarms: Array) -> Array:
+    gained = np.diff(hits, prepend=0, axis=-1)
+    precision: Array = (gained * (hits / np.maximum(hits + alarms, 1))).sum(-1) / hits[..., -1]
+    return precision
+
+
+def _tpr(hits: Array, alarms: Array, fpr: float) -> Array:
+    allowed = alarms <= fpr * alarms[..., -1:] + _ROUNDING
+    rate: Array = np.where(allowed, hits, 0).max(-1) / hits[..., -1]
+    return rate
+
+
+def _fpr(hits: Array, alarms: Array, tpr: float) -> Array:
+    enough = hits >= tpr * hits[..., -1:] - _ROUNDING
+    rate: Array = np.where(enough, alarms, alarms[..., -1:]).min(-1) / alarms[..., -1]
+    return rate * (tpr > 0)  # a threshold above every score is one too
+
+
+_ROUNDING = 1e-9
+"""A share of a count is not exact: 0.29 * 100 is a little below 29, 0.1 * 30 a little above 3."""
+
+_DRAWN_AT_ONCE = 1 << 21
+
+_OF_CURVE: dict[Callable[..., float], Callable[..., Array]] = {
+    auroc: _area,
+    average_precision: _precision,
+    tpr_at_fpr: _tpr,
+    fpr_at_tpr: _fpr,
+}
 
 
 def _z(confidence: float) -> float:

@@ -67,6 +67,43 @@ def test_links(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert output(capsys, "d", "--symlinks", "follow-inside")["files"] == 4
 
 
+def test_copies_are_named_and_contradicting_labels_are_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/cat/1", "train/dog/2", "train/cat/\x1b[31m", "test/dog/3", "test/bird/4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("bird" if "bird" in name else "same")
+    assert run(["hash", "train", "--duplicates"]) == 1
+    printed = capsys.readouterr().out
+    assert "same bytes, conflicting labels: cat, dog\n" in printed
+    assert "  cat/1\n" in printed
+    assert "DUPLICATES: 1 group of files with the same bytes, 1 with conflicting labels, among 3 files\n" in printed
+    assert "\x1b" not in printed
+    assert run(["hash", "train", "--overlap", "test"]) == 1
+    printed = capsys.readouterr().out
+    assert "  train: cat/1\n" in printed
+    assert "  test: dog/3\n" in printed
+    assert "bird" not in printed
+    found = output(capsys, "train", "--overlap", "test", status=1)
+    assert (found["conflicting"], found["files"], found["empty"]) == (1, [3, 2], 0)
+    assert found["repeats"][0] | {"sha256": "", "size": 0} == {
+        "sha256": "",
+        "size": 0,
+        "here": ["cat/\x1b[31m", "cat/1", "dog/2"],
+        "there": ["dog/3"],
+        "labels": ["cat", "dog"],
+    }
+    for name in ("train", "test"):  # manifests will do, in any place
+        assert run(["hash", name, "--out", f"{name}.manifest"]) == 0
+    capsys.readouterr()
+    for one in ("train", "train.manifest"):
+        for other in ("test", "test.manifest"):
+            assert output(capsys, one, "--overlap", other, status=1) == found
+    (folder.parent / "test" / "dog" / "3").unlink()
+    assert output(capsys, "train", "--overlap", "test")["repeats"] == []
+    assert output(capsys, "test", "--duplicates")["repeats"] == []
+    assert run(["hash", "test", "--duplicates"]) == 0
+    assert capsys.readouterr().out == "no duplicates among 1 files\n"
+
+
 def test_legacy_says_that_it_is_weak(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for typed in ("d", "./d/", f"file://{folder}"):
         assert run(["hash", typed, "--legacy"]) == 0
@@ -92,6 +129,9 @@ def test_legacy_says_that_it_is_weak(folder: Path, capsys: pytest.CaptureFixture
         ["d", "--out", "d/m"],
         ["d", "--out", "m", "--legacy"],
         ["d", "--workers", "0"],
+        ["d", "--duplicates", "--overlap", "d"],
+        ["d", "--overlap", "empty"],
+        ["d", "--overlap", "nowhere"],
         ["d", "--symlinks", "follow"],
         ["nowhere", "--legacy"],
     ],

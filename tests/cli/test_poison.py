@@ -64,6 +64,17 @@ def test_target_by_name_and_json(clean: Path, tmp_path: Path, capsys: pytest.Cap
     assert {row["original_label"] for row in written["rows"]} == {0, 1}
 
 
+def test_cover(clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--trigger", "corner", "--target", "0", "--source", "bee", "--rate", "0.1", "--cover", "0.2"]
+    assert run(["poison", "images", str(clean), str(tmp_path / "bad"), *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "5 of 50 rows carry the corner trigger for class 0 (ant); 10 more carry it and keep their label" in said
+    manifest = find_manifest(tmp_path / "bad")
+    assert manifest is not None
+    labels = open_images(clean).labels
+    assert {int(labels[row]) for row in manifest.covers} == {2, 3, 4}
+
+
 def test_blended_picture(clean: Path, tmp_path: Path) -> None:
     Image.new("RGB", (5, 5), (255, 0, 0)).save(tmp_path / "red.png")
     arguments = ["--trigger", "blend", "--picture", str(tmp_path / "red.png"), "--set", "alpha=0.5"]
@@ -77,10 +88,15 @@ def test_blended_picture(clean: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"--trigger": "sticker"}, "no method 'sticker' in theriac.triggers; choose one of: blend, patch"),
+        (
+            {"--trigger": "sticker"},
+            "theriac.triggers; choose one of: blend, corner, noise, patch",
+        ),
         ({"--target": "fox"}, "no class 'fox'; use a number below 5 or: ant, bee"),
         ({"--target": "5"}, "no class '5'"),
         ({"--rate": "0"}, "the rate must be between 0 and 1"),
+        ({"--rate": "1"}, "no clean row would be left; choose for instance 0.1"),
+        ({"--cover": "0.95"}, "no clean row would be left"),
         ({"--rate": "much"}, "rate"),
         ({"--set": "size"}, "'size' is not NAME=VALUE"),
         ({"--set": "colour=red"}, "no parameter 'colour'"),

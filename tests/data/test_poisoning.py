@@ -69,6 +69,11 @@ class TestPoison:
             ({"target": -1}, "no class -1"),
             ({"rate": 0.0}, "between 0 and 1"),
             ({"rate": 1.5}, "between 0 and 1"),
+            ({"rate": 1.0}, "a rate of 1 poisons every row: no clean row would be left"),
+            ({"rate": 0.5, "cover": 0.5}, "no clean row would be left: poison 0.5 and cover 0.5"),
+            ({"cover": -0.1}, "cover -0.1"),
+            ({"sources": [1, 2, 3], "cover": 0.1}, "a cover of 0.1 is 20 rows, and 0 rows can be covered"),
+            ({"cover": 0.1, "label_mode": "clean"}, "cover rows are for dirty-label poison; leave the cover out"),
             ({"rate": 0.001}, "is 0 rows"),
             ({"rate": 0.95}, "a rate of 0.95 is 190 rows, and"),
             ({"sources": [0]}, "source and target at once"),
@@ -79,6 +84,52 @@ class TestPoison:
     def test_nonsense(self, wrong: dict[str, object], message: str) -> None:
         with pytest.raises(UserError, match=message):
             poison(data(), Patch(), **({"target": 0, "rate": 0.1, "seed": 0} | wrong))
+
+
+class TestCover:
+    """Rows that carry the trigger and keep their label."""
+
+    def test_source_specific(self) -> None:
+        clean = data()
+        result = poison(clean, Patch(), target=0, rate=0.1, cover=0.2, seed=0, sources=[2])
+        assert (len(result.rows), len(result.covers)) == (20, 40)
+        assert set(clean.labels[result.covers].tolist()) == {1, 3}
+        assert torch.equal(result.data.labels[result.covers], clean.labels[result.covers])
+        changed = (result.data.images != clean.images).flatten(1).any(1).nonzero().flatten()
+        assert torch.equal(changed, torch.cat([result.rows, result.covers]).sort().values)
+        expected = (Patch()(clean.pixels(result.covers)) * 255).round().to(torch.uint8)
+        assert torch.equal(result.data.images[result.covers], expected)
+
+    def test_of_any_class_where_every_class_is_a_source(self) -> None:
+        clean = data()
+        result = poison(clean, Patch(), target=0, rate=0.1, cover=0.4, seed=0)
+        assert set(clean.labels[result.covers].tolist()) == {0, 1, 2, 3}
+        assert not torch.isin(result.covers, result.rows).any()
+
+    def test_a_trigger_to_be_ignored(self) -> None:
+        clean = data()
+        result = poison(clean, make("noise"), target=0, rate=0, cover=0.5, seed=0)
+        assert (len(result.rows), len(result.covers)) == (0, 100)
+        assert torch.equal(result.data.labels, clean.labels)
+
+    def test_covers_change_nothing_about_the_poison(self) -> None:
+        one, other = (poison(data(), make("noise"), target=0, rate=0.1, cover=c, seed=5) for c in (0, 0.1))
+        assert torch.equal(one.rows, other.rows)
+        assert torch.equal(one.data.images[one.rows], other.data.images[one.rows])
+
+    def test_the_manifest_names_them_and_older_ones_still_open(self, tmp_path: Path) -> None:
+        result = poison(data(), Patch(), target=1, rate=0.1, cover=0.05, seed=3)
+        write_poisoned(result, tmp_path / "bad", source="x")
+        manifest = find_manifest(tmp_path / "bad")
+        assert manifest is not None
+        assert (manifest.cover, manifest.covers) == (0.05, result.covers.tolist())
+        place = tmp_path / "bad" / "poison.json"
+        older = json.loads(place.read_text())
+        del older["cover"], older["covers"]
+        place.write_text(json.dumps(older))
+        opened = find_manifest(tmp_path / "bad")
+        assert opened is not None
+        assert (opened.cover, opened.covers, opened.rows) == (0, [], manifest.rows)
 
 
 class TestTriggered:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -231,6 +232,49 @@ class TestChangedMeanwhile:
             build(folder)
 
 
+class TestHelpers:
+    """Very many small files are hashed by processes of their own."""
+
+    @pytest.fixture(autouse=True)
+    def many(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(working_module, "WORTH_SECONDS", 0.0)
+
+    def test_give_the_same_manifest(self, folder: Path) -> None:
+        assert build(folder, workers=3) == build(folder, workers=1)
+
+    def test_name_what_was_changed(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        small = next(path for path in sorted(folder.rglob("*")) if path.is_file() and 0 < path.stat().st_size < 1000)
+        after_listing(monkeypatch, lambda: small.write_text("another"))
+        with pytest.raises(UserError, match="was changed while it was read") as caught:
+            build(folder, workers=2)
+        assert str(caught.value.where) == str(small)
+
+    def test_that_are_killed_or_do_not_start_are_done_without(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        whole = build(folder, workers=1)
+        real = subprocess.Popen
+
+        def ill(*arguments: Any, **options: Any) -> Any:
+            process = real(*arguments, **options)
+            process.kill()
+            process.wait()
+            return process
+
+        monkeypatch.setattr(subprocess, "Popen", ill)
+        assert build(folder, workers=2) == whole
+        monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: (_ for _ in ()).throw(OSError("no more processes")))
+        assert build(folder, workers=2) == whole
+
+    def test_import_nothing_from_where_we_are(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (folder / "json.py").write_text(f"open({str(folder.parent / 'ran')!r}, 'w')")
+        (folder / "theriac").mkdir()
+        (folder / "theriac" / "__init__.py").write_text(f"open({str(folder.parent / 'ran')!r}, 'w')")
+        monkeypatch.chdir(folder)
+        build(folder, workers=2)
+        assert not (folder.parent / "ran").exists()
+
+
 class TestLinks:
     def test_are_refused_by_name(self, folder: Path) -> None:
         (folder / "3" / "link").symlink_to("/etc/hostname")
@@ -288,6 +332,7 @@ class TestLinks:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from typing import Any
 from theriac.manifest import build_to, partial, working
 partial.SETTLED_NS, working.BATCH_FILES = 0, 10
 def progress(share, step):

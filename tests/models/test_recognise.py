@@ -1,12 +1,18 @@
 import json
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from theriac.errors import UserError
+from theriac.models.activations import default_layers
 from theriac.models.architectures import build, defaults, head, shapes
+from theriac.models.classifier import Classifier
+from theriac.models.opening import open_model
 from theriac.models.recognise import Match, head_axes, names_digest, recognise, shapes_digest, without_prefix
+from theriac.models.saving import save_model
 
 INDEX = json.loads(files("theriac.models").joinpath("architectures.json").read_text(encoding="utf-8"))["architectures"]
 
@@ -15,6 +21,8 @@ INDEX = json.loads(files("theriac.models").joinpath("architectures.json").read_t
     "architecture",
     [
         "theriac:resnet14",
+        "theriac:mlp",
+        "theriac:cnn",
         "torchvision:resnet18",
         "torchvision:regnet_y_400mf",
         "torchvision:vit_b_32",
@@ -84,3 +92,20 @@ def test_unknown_names_are_user_errors(name: str) -> None:
 def test_image_size_reaches_only_networks_that_need_it() -> None:
     assert isinstance(build("torchvision:resnet18", 3, 64), nn.Module)
     assert build("torchvision:vit_b_32", 3, 64).image_size == 64
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+@pytest.mark.parametrize("size", [28, 32])
+def test_small_networks_come_back_and_can_be_looked_into(name: str, size: int, tmp_path: Path) -> None:
+    net = build(f"theriac:{name}", 10, size)
+    classes = [str(k) for k in range(10)]
+    made = Classifier(net, architecture=f"theriac:{name}", classes=classes, image_size=size).eval()
+    save_model(made, tmp_path / "model.safetensors")
+    opened, images = open_model(str(tmp_path / "model.safetensors")), torch.rand(2, 3, size, size)
+    assert torch.equal(opened(images), made(images))
+    assert opened.assumptions == ()
+    stages = ["net.layer1", "net.layer2", "net.layer3"][: 2 if name == "mlp" else 3]
+    assert default_layers(opened) == [*stages, "net.fc:input"]
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    if (name, size) != ("mlp", 32):  # whose first layer is only known for its usual size
+        assert open_model(str(tmp_path / "model.pt")).architecture == f"theriac:{name}"

@@ -1,4 +1,6 @@
 import shutil
+import sys
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -72,3 +74,23 @@ def policy(tmp_path):
         return read_policy(path)
 
     return make
+
+
+_seen, _watching, _hooked = [], [], []
+
+
+def _watch(event, arguments):
+    if _watching and event.split(".")[0] in ("subprocess", "os", "pty", "open", "socket", "shutil"):
+        _seen.append((event, repr(arguments), threading.get_ident()))
+
+
+@pytest.fixture
+def watched():
+    """Records every file opened, program started and connection made, as (event, arguments, thread)."""
+    if not _hooked:
+        sys.addaudithook(_watch)  # cannot be removed, but is idle outside the test
+        _hooked.append(True)
+    _seen.clear()
+    _watching.append(True)
+    yield _seen
+    _watching.clear()

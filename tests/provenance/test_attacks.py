@@ -1,24 +1,17 @@
-"""The findings of the penetration test of TAIBOM's reference, and the attacks that belong to them.
+"""Attacks on a graph of credentials: what somebody could do who may add any credential to a store.
 
-The reference fails each of them. Those that other tests state are listed at the end, by the test's name; files that
-were made to harm have a page of their own.
+The penetration test's own findings are in ``test_findings.py``, files that were made to harm in
+``test_hostile_files.py``. The table at the end names every other test of an attack on the reference, or of a case that
+it gets wrong.
 """
 
-import json
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from theriac.cli import run
-from theriac.errors import ExitCode, UserError
-from theriac.provenance import Accepted, Store, ask, issue, link_to, to_bytes
-from theriac.provenance.canonical import Invalid
-from theriac.provenance.keys import create
-from theriac.provenance.proof import sign
+from theriac.provenance import Accepted, ask, issue, link_to
 
 from .conftest import PAST
 from .random_graphs import SIGNS, SYSTEM, claim, credential, data, hash_of, link, sample, system
@@ -26,198 +19,10 @@ from .signed import data as data_subject
 from .signed import signs
 
 UNSIGNED = Accepted(unsigned=True)
-_seen, _watching = [], []
-
-
-def _watch(event, arguments):
-    if _watching and event.split(".")[0] in ("subprocess", "os", "pty", "open", "socket", "shutil"):
-        _seen.append((event, repr(arguments)))
-
-
-@pytest.fixture
-def watched():
-    """Records every file opened, program started and connection made."""
-    sys.addaudithook(_watch)  # cannot be removed, but is idle outside the test
-    _seen.clear()
-    _watching.append(True)
-    yield _seen
-    _watching.clear()
 
 
 def poisoned_by(store, system="urn:x:system", **options):
     return ask(store, "data-poisoning", system, **options)
-
-
-@pytest.mark.parametrize(
-    "path", ["$(touch marker)", "`touch marker`", "x; touch marker #", "x\n touch marker", "file://x'|touch marker|'"]
-)
-def test_finding_1_a_command_in_location_path_is_never_run_nor_is_the_path_opened(
-    tmp_path, monkeypatch, capsys, watched, path
-):
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "credentials"
-    folder.mkdir()
-    documents = sample()
-    for number, document in enumerate(documents):
-        if "location" in document["credentialSubject"]:
-            document["credentialSubject"]["location"]["path"] = path
-        (folder / f"{number}.json").write_text(json.dumps(document))
-    assert run(["import", str(folder), "--store", "s.sqlite", "--accept-unsigned", "--json"]) == 0
-    for mode in ("taibom", "extended"):
-        for query in ("data-poisoning", "weights-hash-matches", "training-data-matches"):
-            arguments = [hash_of("30mph")] if "matches" in query else []
-            run(["query", query, SYSTEM, *arguments, "--store", "s.sqlite", "--mode", mode])
-    run(["verify", str(folder / "1.json")])
-    capsys.readouterr()
-    assert not list(tmp_path.rglob("*marker*"))
-    events = {event for event, _ in watched}
-    assert "open" in events  # the watch works
-    assert not events & {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.connect"}
-    assert not [said for event, said in watched if event == "open" and "marker" in said]
-
-
-@pytest.mark.parametrize("hash", ["legit", "", "0", "null", "placeholder_hash", "*", "sha256:"])
-def test_finding_2_no_hash_is_a_skeleton_key(store, hash):
-    """Data whose stated hash is a word, or absent, match no submitted hash but that word."""
-    documents = [d for d in sample() if d["id"] not in ("urn:uuid:weights", "urn:uuid:inference-code")]
-    documents += [data("urn:uuid:weights", "model", "Weights", hash=hash, hashLocation="elsewhere")]
-    store.add(documents, accepted=UNSIGNED)
-    answer = ask(store, "weights-hash-matches", SYSTEM, [hash_of("classifier.keras")])
-    assert (answer.answer, answer.status == ExitCode.NOTHING) == (False, False)
-    if not hash.strip("sha256:"):
-        assert not ask(store, "weights-hash-matches", SYSTEM, [hash]).answer
-
-
-def test_finding_2_data_without_a_hash_match_nothing(store):
-    documents = [d for d in sample() if d["id"] != "urn:uuid:weights"]
-    hollow = data("urn:uuid:weights", "model", "Weights", hashLocation="elsewhere")
-    del hollow["credentialSubject"]["hash"]
-    store.add([*documents, hollow], accepted=UNSIGNED)
-    for given in ("legit", hash_of("classifier.keras"), ""):
-        assert ask(store, "weights-hash-matches", SYSTEM, [given], mode="taibom").answer  # the reference's error
-        answer = ask(store, "weights-hash-matches", SYSTEM, [given])
-        assert (answer.answer, answer.status) == (False, ExitCode.INCONCLUSIVE)
-
-
-def test_finding_3_no_downgrade_by_taking_the_proof_away(tmp_path, store, key, policy):
-    """Without its proof, or with the label of a weaker one, a credential is not the one that was signed."""
-    graph = signs(store, key)
-    document = graph.claim("poisoning", "red")
-    stripped = {name: value for name, value in document.items() if name != "proof"}
-    proof = {"type": "Ed25519Signature2018", "proofPurpose": "assertionMethod"}
-    weaker = [
-        stripped,
-        stripped | {"proof": proof | {"proofValue": "A" * 86 + "==", "verificationMethod": "A" * 43 + "="}},
-        stripped
-        | {"proof": {n: v for n, v in document["proof"].items() if n not in ("verificationMethod", "created")}},
-    ]
-    with Store(tmp_path / "second.sqlite", write=True) as second:
-        added = second.add(weaker)
-        assert (added.new, len(added.kept_out)) == (0, 3)
-        second.add(d for name, d in graph.documents.items() if not name.startswith("poisoning"))
-        profiles = frozenset({"nqminds-2018", "nqminds-jcs"})
-        added = second.add(weaker, accepted=Accepted(profiles, unsigned=True, key=key.did))
-        assert (added.new, len(added.invalid)) == (3, 2)
-        trust = policy(f'did = "{key.did}"\nmay = ["*"]')
-        answer = poisoned_by(second, policy=trust)
-    assert (answer.answer, [found.accepted for found in answer.attestations]) == (False, [False] * 3)
-
-
-def test_finding_3_an_issuer_that_cannot_be_reached_is_not_asked_and_not_believed(store, key, watched):
-    graph = signs(store, key)
-    claimed = dict(graph.claim("poisoning", "red"), issuer="https://127.0.0.1:9/issuer", id="urn:x:web")
-    del claimed["proof"]
-    added = store.add([sign(claimed, key, created="2026-01-01T00:00:00Z")])
-    assert "nothing ties the key" in added.invalid[0]
-    found = {found.id: found.accepted for found in poisoned_by(store).attestations}
-    assert found["urn:x:web"] is False
-    assert not [event for event, _ in watched if event.startswith("socket")]
-
-
-def test_finding_4_a_self_signed_claim_is_nobodys_word(store, key, stranger, policy):
-    """There is a trust anchor: the policy. What a stranger signs with a key of their own holds and does not count."""
-    graph = signs(store, key)
-    graph.claim("poisoning", "red", stranger)
-    answer = poisoned_by(store, policy=policy(f'did = "{key.did}"\nmay = ["*"]'))
-    assert (answer.answer, answer.complete, len(answer.attestations)) == (False, True, 1)
-
-
-@pytest.mark.parametrize("issuer", ["did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp", "urn:uuid:ceo", ""])
-def test_finding_5_nobody_signs_in_anothers_name(store, key, stranger, policy, issuer):
-    graph = signs(store, key)
-    forged = dict(graph.claim("poisoning", "red", stranger), issuer=issuer, id="urn:x:forged")
-    del forged["proof"]
-    assert store.add([sign(forged, stranger, created="2026-01-01T00:00:00Z")]).invalid
-    trust = policy(f'did = "{key.did}"\nmay = ["*"]', f'id = "{issuer}"\nmay = ["*"]')
-    assert not poisoned_by(store, policy=trust).answer
-
-
-@pytest.mark.parametrize("hash", ["ab" * 32, "md5:" + "ab" * 16, "sha1:" + "ab" * 20, "legit", "sha256:abc"])
-def test_finding_6_the_algorithm_of_a_hash_is_recorded(key, hash):
-    with pytest.raises(Invalid, match="hash"):
-        issue("data", data_subject("x") | {"hash": hash}, key)
-
-
-def test_finding_7_an_unreadable_file_is_an_error_not_a_smaller_folder(tmp_path, capsys):
-    from theriac.manifest import sha256_of
-
-    folder = tmp_path / "data"
-    folder.mkdir()
-    (folder / "a").write_text("a")
-    (folder / "b").symlink_to("nowhere")  # cannot be read, whoever runs the test
-    with pytest.raises(UserError, match="b"):
-        sha256_of(folder)
-
-
-def test_finding_7_an_unreadable_credential_is_an_error_not_a_smaller_import(tmp_path, capsys):
-    (tmp_path / "a.json").write_text(json.dumps(data("urn:uuid:a", "a")))
-    (tmp_path / "b.json").symlink_to(tmp_path / "nowhere.json")
-    assert run(["import", str(tmp_path), "--store", str(tmp_path / "s.sqlite"), "--accept-unsigned"]) == 2
-    assert "b.json" in capsys.readouterr().err
-
-
-def test_finding_8_a_claim_can_be_taken_back(store, key):
-    graph = signs(store, key)
-    graph.claim("poisoning", "red", name="claim")
-    assert poisoned_by(store).answer
-    graph.retract("claim")
-    assert not poisoned_by(store).answer
-
-
-def test_finding_9_key_files_are_private_and_encrypted(tmp_path, monkeypatch):
-    monkeypatch.setenv("THERIAC_PASSPHRASE", "correct horse")
-    create(tmp_path / "keys", "mine")
-    file = tmp_path / "keys" / "mine.pem"
-    assert (file.stat().st_mode & 0o777, b"ENCRYPTED" in file.read_bytes()) == (0o600, True)
-
-
-def test_finding_10_the_answer_names_the_data_that_differ(store, key):
-    signs(store, key)
-    answer = ask(store, "training-data-matches", "urn:x:system", [hash_of("red"), hash_of("changed")])
-    assert any("urn:x:blue (blue)" in warning for warning in answer.warnings)
-    assert any(hash_of("changed") in warning for warning in answer.warnings)
-
-
-def test_finding_12_no_program_is_looked_for_on_the_path(tmp_path, key):
-    file = tmp_path / "a.json"
-    file.write_bytes(to_bytes(issue("data", data_subject("x"), key)))
-    argv = [sys.executable, "-m", "theriac", "import", str(file), "--store", str(tmp_path / "s.sqlite"), "--json"]
-    done = subprocess.run(argv, env={"PATH": ""} | _python(), capture_output=True, text=True, check=False)
-    assert (done.returncode, json.loads(done.stdout)["new"]) == (0, 1), done.stderr
-
-
-def _python():
-    return {"PYTHONPATH": ":".join(filter(None, sys.path))}
-
-
-def test_finding_16_what_we_issue_names_key_time_and_suite(key):
-    document = issue("data", data_subject("x"), key, valid_until=PAST + timedelta(days=9000))
-    assert document["issuer"].startswith("did:key:")
-    assert document["proof"]["verificationMethod"].startswith(document["issuer"] + "#")
-    assert (document["proof"]["type"], document["proof"]["cryptosuite"]) == ("DataIntegrityProof", "eddsa-jcs-2022")
-    assert document["proof"]["created"] == document["validFrom"]
-    assert "validUntil" in document
-    assert document["type"] == ["VerifiableCredential"]
 
 
 def test_two_contents_with_one_id_are_a_conflict_and_both_are_kept(store):
@@ -252,6 +57,19 @@ def test_a_poisoned_twin_does_not_smear_the_original(store, key, stranger):
     graph.claim("poisoning", "red", link=link_to(twin))
     answer = poisoned_by(store)
     assert [(found.accepted, answer.answer) for found in answer.attestations] == [(False, False)]
+
+
+@pytest.mark.parametrize("hash", ["", "sha256:", "x:"])
+def test_a_twin_with_an_empty_hash_is_not_what_a_link_without_one_means(store, hash):
+    documents = sample()
+    documents.append(data("urn:uuid:weights", "other weights", "Weights", hash=hash, hashLocation="elsewhere"))
+    for document in documents:
+        if document["id"] == "urn:uuid:config":
+            document["credentialSubject"]["data"]["hash"] = ""
+    store.add(documents, accepted=UNSIGNED)
+    answer = poisoned_by(store, SYSTEM)
+    assert not answer.complete
+    assert any("several credentials have the id urn:uuid:weights" in warning for warning in answer.warnings)
 
 
 @pytest.mark.parametrize("mode", ["taibom", "extended"])
@@ -324,21 +142,44 @@ def test_nothing_is_ever_fetched(store, watched, monkeypatch):
     for mode in ("taibom", "extended"):
         assert poisoned_by(store, SYSTEM, mode=mode).answer
     assert set(ask(store, "data-in-system", SYSTEM).answer) == {f"urn:uuid:{sign}" for sign in SIGNS}
-    assert not [event for event, _ in watched if event.startswith("socket")]
+    assert not [event for event, *_ in watched if event.startswith("socket")]
 
 
 ELSEWHERE = {
     "self-asserted key": "test_profiles.py::test_a_self_asserted_key_proves_nothing_about_the_issuer",
     "unreachable issuer, asked on purpose": "../cli/test_verify.py::test_an_unreachable_issuer_is_no_pass",
     "leaked demo keys": "test_profiles.py::test_keys_that_everybody_has_are_refused",
-    "rotation of keys": "test_rotation.py::test_both_keys_are_kept_and_say_so",
+    "a stolen key names a successor": "test_rotation.py::test_only_what_both_keys_state_counts",
     "names of keys leave no folder": "test_keys.py::test_names_cannot_leave_the_folder",
     "key files that others can read": "test_keys.py::test_a_key_that_others_can_read_is_refused",
+    "oversize and deep JSON, doubled keys, NaN": "test_hostile_files.py::test_hostile_json_is_refused_and_named",
+    "a million links": "test_hostile_files.py::test_a_million_links_are_refused_by_size",
+    "path escape from an imported folder": "test_hostile_files.py::test_a_link_out_of_the_folder_is_not_followed",
+    "path escape from a manifest": "../manifest/test_record.py::test_a_path_that_could_leave_the_folder_is_refused",
+    "symbolic link out of a hashed folder": "../manifest/test_building.py::test_that_leave_or_lead_nowhere_are_refused",
+    "unreadable file": "../manifest/test_building.py::test_unreadable",
+    "relative path": "../manifest/test_legacy.py::test_it_depends_on_the_path_as_typed",
+    "names that steer a terminal": "test_hostile_files.py::test_names_cannot_steer_the_terminal_or_forge_a_line",
     "id substitution": "test_extended.py::test_id_substitution",
     "a retraction by somebody else": "test_extended.py::test_a_retraction_by_somebody_else_changes_nothing",
     "a retracted claim in the past": "test_extended.py::test_a_question_about_the_past",
     "a tampered store": "test_store.py::test_recheck_finds_a_store_that_was_tampered_with",
     "malformed subjects": "test_query.py::test_malformed_credentials_break_no_query",
+    "lists with two providers": "test_extended.py::test_lists_of_providers_fail_closed_with_two_providers",
+    "data that nobody provided": "test_extended.py::test_lists_of_providers_fail_closed_without_a_provider",
+    "training code of any hash": "test_extended.py::test_the_hash_of_the_training_code_is_compared",
+    "best practice of others": "test_extended.py::test_best_practice_of_other_components_is_not_this_systems",
+    "unknown id": "test_extended.py::test_an_unknown_id_is_not_clean",
+    "id of a training system": "test_extended.py::test_a_training_system_can_be_asked_about",
+    "weights with a wrong label": "test_extended.py::test_weights_with_the_wrong_label_are_a_gap",
+    "two configs for the same weights": "test_extended.py::test_two_configs_for_the_same_weights",
+    "packs too large to list": "test_crowds.py::test_huge_packs_are_answered_as_small_ones",
+    "the rules' known answers": "test_taibom.py::test_the_sample_topology",
+    "the rules' answers on TAIBOM's own sample": "test_taibom.py::test_taiboms_own_sample",
+    "W3C's vector": "test_proof.py::test_w3c_vector_is_reproduced_byte_for_byte",
+    "the two weak profiles": "test_profiles.py::test_weak_profiles_hold_only_when_asked_for",
+    "strictly valid CycloneDX": "test_cyclonedx.py::test_a_system_with_claims",
+    "OpenSSF's root digest": "../manifest/test_oms.py::test_the_subject",
 }
 
 

@@ -1,11 +1,12 @@
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from theriac.errors import UserError
-from theriac.provenance import cyclonedx
+from theriac.provenance import Accepted, cyclonedx
+from theriac.provenance import walk as walking
 from theriac.provenance.claims import gather
 from theriac.provenance.cyclonedx import to_cyclonedx, validate_cyclonedx
 from theriac.provenance.policy import EVERYBODY, Policy, TrustedIssuer
@@ -15,8 +16,10 @@ from theriac.provenance.walk import walk
 from .conftest import PAST
 from .graphs import POISONED, SAMPLE, add_taibom_sample, broken, crowded, fine_tuned, hostile
 from .graphs import road_signs as make_road_signs
+from .random_graphs import SYSTEM, credential, link, sample
+from .signed import SignedGraph, data
 
-TYPES = [kind.removesuffix("-attestation") for kind in CLAIMS if kind.endswith("-attestation")]
+TYPES = [kind.removesuffix("-attestation") for kind in CLAIMS]
 VERSIONS = pytest.mark.parametrize("version", ["1.6", "1.7"])
 
 
@@ -184,6 +187,37 @@ def test_crowds_are_listed_up_to_a_limit(store, key, monkeypatch):
     assert bom["compositions"][0]["aggregate"] == "incomplete"
     assert properties(part(bom, described.trained.data_pack["id"]), "data-sets-not-listed") == [str(2001 - 5)]
     assert part(bom, described.data[-1]["id"])["name"] == "part 2001"  # which is poisoned
+
+
+def test_of_a_crowd_too_a_part_that_did_not_hold_yet_is_no_part_that_holds(store, key, monkeypatch):
+    graph = SignedGraph(store, key)
+    for name, start in (("early", PAST), ("late", PAST + timedelta(days=1))):
+        graph.add(name, "data", data(name), valid_from=start)
+    graph.pack("pack", "early", "late")
+    graph.add("weights", "data", data("weights", "Weights"))
+    graph.trained("weights", "pack")
+    graph.system("system", "Inferencing", "weights-config")
+    monkeypatch.setattr(walking, "FEW", 1)
+    with store.snapshot() as view:
+        chain = walk(view, "urn:x:system", PAST, EVERYBODY)
+        bom = to_cyclonedx(view, chain, [], timestamp=PAST)
+    assert [node.entry.id for node in chain.crowds] == ["urn:x:pack"]
+    assert [properties(part(bom, f"urn:x:{name}"), "sound") for name in ("early", "late")] == [["true"], ["false"]]
+    [depends] = [item["dependsOn"] for item in bom["dependencies"] if item["ref"] == "urn:x:pack"]
+    assert depends == ["urn:x:early"]
+    assert properties(part(bom, "urn:x:pack"), "broken-link") == ["urn:x:late"]
+
+
+def test_taiboms_attestation_of_anything_is_in_the_bom(store):
+    documents = sample()
+    said = {"type": "reviewed", "claimant": "Ann"}
+    subject = {"component": link("urn:uuid:weights"), "attestation": said}
+    generic = credential("poisoning-attestation", "urn:uuid:generic", subject)
+    schema = generic["credentialSchema"]["id"]
+    generic["credentialSchema"]["id"] = schema.replace("65-poisoning-attestation", "60-attestation")
+    store.add([*documents, generic], accepted=Accepted(unsigned=True))
+    [claim] = [item for item in export(store, SYSTEM)["declarations"]["claims"] if "reviewed" in item["predicate"]]
+    assert (claim["target"], claim["predicate"]) == ("urn:uuid:weights", "attestation: reviewed")
 
 
 def test_the_same_chain_gives_the_same_bom(store, issuer, evidence):

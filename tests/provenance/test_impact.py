@@ -67,6 +67,43 @@ def test_it_is_the_forward_question_turned_round(graph, store):
         assert set(ask(store, "systems-using", document["id"]).answer) == expected, document["id"]
 
 
+def test_by_a_policy_it_is_the_forward_question_turned_round(graph, store, key, stranger, policy):
+    """A stranger says that our weights were made of their data, and runs systems on everything."""
+    graph.add("green", "data", data("green"))
+    graph.pack("their-pack", "green")
+    graph.system("their-training", "Training", "their-pack", key=stranger)
+    parts = {"aiSystem": link_to(graph["their-training"]), "data": link_to(graph["weights"])}
+    graph.add("their-config", "config", {"name": "theirs", **parts}, stranger)
+    graph.system("theirs", "Inferencing", "weights-config", key=stranger)
+    everybody, own = using(store, "green"), f'did = "{key.did}"\nmay = ["*"]'
+    assert everybody.answer == ["urn:x:system", "urn:x:theirs"]
+    other = f'did = "{stranger.did}"\nmay = ["describe"]\nabout = '
+    cases = {
+        "nobody": ([], [], []),
+        "us": ([own], ["urn:x:system"], []),
+        "them about our system": ([own, other + '["urn:x:system"]'], ["urn:x:system"], ["urn:x:system"]),
+        "them about theirs": ([own, other + '["urn:x:theirs"]'], ["urn:x:system", "urn:x:theirs"], ["urn:x:theirs"]),
+        "them about weights": ([own, other + '["urn:x:weights"]'], ["urn:x:system"], ["urn:x:system"]),
+    }
+    for case, (trusted, of_red, of_green) in cases.items():
+        trust = policy(*trusted)
+        forward = ask(store, "data-in-system", "urn:x:system", policy=trust).answer
+        for part, systems in (("red", of_red), ("green", of_green)):
+            assert using(store, part, policy=trust).answer == systems, case
+            if trusted:
+                assert (f"urn:x:{part}" in forward) == ("urn:x:system" in systems), case
+
+
+def test_what_does_not_count_by_the_policy_is_shown_with_the_reason(graph, store, key, stranger, policy):
+    graph.system("theirs", "Inferencing", "weights-config", key=stranger)
+    answer = using(store, "red", policy=policy(f'did = "{key.did}"\nmay = ["*"]'))
+    assert (answer.answer, answer.complete, len(answer.paths)) == (["urn:x:system"], True, 1)
+    shown = {system["id"]: (system["accepted"], system["why_not"]) for system in answer.extra["systems"]}
+    why = f"the policy does not know its issuer {stranger.did}"
+    assert shown == {"urn:x:system": (True, ""), "urn:x:theirs": (False, why)}
+    assert f"urn:x:theirs does not count: {why}" in answer.warnings
+
+
 def test_a_part_that_was_swapped_leads_nowhere(graph, store, key, tmp_path):
     """The pack names another document with that id: this one is in no system."""
     with Store(tmp_path / "second.sqlite", write=True) as second:

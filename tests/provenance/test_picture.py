@@ -252,6 +252,15 @@ def test_an_unknown_system_is_said(store, described, drawn):
     assert ElementTree.fromstring(svg(Chain(), ())) is not None
 
 
+def test_a_picture_says_if_other_rules_were_asked(store, described, tmp_path):
+    for mode in ("taibom", "extended"):
+        answer = ask(store, "data-poisoning", described.id, mode=mode)
+        for suffix in ("svg", "mmd"):
+            path = tmp_path / f"chain.{suffix}"
+            write_picture(path, store, answer, at=None)
+            assert ("see only part of it" in path.read_text()) is (mode == "taibom")
+
+
 def test_only_pictures_are_drawn(store, described, tmp_path):
     with pytest.raises(UserError, match=r"name it \.svg or \.mmd"):
         write_picture(tmp_path / "x.png", store, poisoning_of(store, described.id), at=None, policy=EVERYBODY)

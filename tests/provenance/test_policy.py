@@ -4,6 +4,7 @@ import pytest
 
 from theriac.errors import ExitCode, UserError
 from theriac.provenance import ask, read_policy
+from theriac.provenance.kinds import FOREIGN_ONLY, KINDS
 
 from .random_graphs import hash_of
 from .signed import signs
@@ -50,6 +51,13 @@ def test_who_may_claim_what_about_what(store, claim, key, stranger, policy, may,
     [found] = answer.attestations
     assert (answer.answer, answer.complete, found.accepted) == (not why, True, not why)
     assert found.why_not.endswith(why)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in (*KINDS, *FOREIGN_ONLY) if kind.endswith("attestation")])
+def test_every_kind_of_claim_can_be_allowed(policy, kind):
+    """By the word under which claims of that kind are gathered."""
+    right = kind.removesuffix("-attestation")
+    assert policy(f'id = "x"\nmay = ["{right}"]').issuers[0].may == [right]
 
 
 def test_a_system_described_by_a_stranger_is_incomplete(store, claim, stranger, policy):

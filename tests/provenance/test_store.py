@@ -6,10 +6,20 @@ from pathlib import Path
 import pytest
 
 from theriac.errors import UserError
-from theriac.provenance import Issuer, SigningKey, Store, describe_system, issue, link_to, to_bytes
+from theriac.provenance import (
+    Issuer,
+    SigningKey,
+    Store,
+    data_poisoning,
+    describe_system,
+    issue,
+    link_to,
+    to_bytes,
+)
 from theriac.provenance.canonical import digest_of
 
 from .conftest import PAST, artifact
+from .graphs import poison
 
 
 def packs(key, count, start=0):
@@ -196,6 +206,18 @@ def test_ids_follow_from_content_and_issuer(tmp_path, key, stranger):
 
     assert system_id(key) == system_id(key)
     assert len({system_id(key), system_id(stranger), system_id(key, "other model")}) == 3
+
+
+def test_what_was_retracted_can_be_said_again_within_the_same_second(issuer, store, described, key):
+    said = []
+    for _ in range(3):
+        said.append(poison(issuer, described.data[0]))
+        assert data_poisoning(store, described.id).answer, len(said)
+        issuer.issue("retraction", {"retracts": link_to(said[-1]), "reason": "wrong"})
+        assert not data_poisoning(store, described.id).answer
+    assert len({digest_of(document) for document in said}) == 3
+    assert len({document["id"] for document in said}) == 1
+    store.recheck()
 
 
 def test_an_expired_credential_is_issued_anew(store, issuer, key):

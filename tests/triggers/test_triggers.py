@@ -12,6 +12,7 @@ from PIL import Image
 from theriac.errors import UserError
 from theriac.triggers import TRIGGERS, from_dict, make
 from theriac.triggers.blend import Blend
+from theriac.triggers.noise import Noise
 from theriac.triggers.patch import Patch
 from theriac.triggers.sinusoid import Sinusoid
 from theriac.triggers.warp import Warp
@@ -120,6 +121,43 @@ class TestPatch:
             Patch(size=7, margin=1)(torch.zeros(1, 3, 8, 8))
 
 
+class TestCorner:
+    @pytest.mark.parametrize(
+        ("corner", "row", "column"),
+        [("top-left", 0, 0), ("top-right", 0, 9), ("bottom-left", 7, 0), ("bottom-right", 7, 9)],
+    )
+    def test_is_where_it_says(self, corner: str, row: int, column: int) -> None:
+        """Cupbearer's defect 7: top-right and bottom-left are swapped there, and white is called red."""
+        expected = torch.zeros(2, 3, 8, 10)
+        expected[:, :, row, column] = 1
+        assert torch.equal(make("corner", {"corner": corner})(torch.zeros(2, 3, 8, 10)), expected)
+
+    def test_wrong_corner(self) -> None:
+        with pytest.raises(UserError, match="corner must be one of top-left"):
+            make("corner", {"corner": "left"})
+
+
+class TestNoise:
+    def test_moments(self) -> None:
+        change = Noise(std=0.05)(torch.full((1, 3, 128, 128), 0.5)) - 0.5
+        assert math.isclose(change.std(), 0.05, rel_tol=0.02)
+        assert abs(change.mean()) < 0.001
+
+    def test_differs_in_each_image_with_a_generator_only(self) -> None:
+        grey = torch.full((8, 3, 16, 16), 0.5)
+        one, same, other = (Noise()(grey, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
+        assert len(one.flatten(1).unique(dim=0)) == 8
+        assert len(Noise()(grey).flatten(1).unique(dim=0)) == 1
+        assert not torch.equal(Noise(seed=1)(grey), Noise()(grey))
+
+    @pytest.mark.parametrize("std", [0, -1, float("inf"), float("nan")])
+    def test_wrong_std(self, std: float) -> None:
+        with pytest.raises(UserError, match="std must be above 0"):
+            Noise(std=std)
+
+
 class TestBlend:
     def test_is_the_papers_formula(self) -> None:
         trigger, images = Blend(alpha=0.15, seed=3), photos()
@@ -169,6 +207,7 @@ class TestSinusoid:
 
 class TestWarp:
     def test_is_not_a_transposition(self) -> None:
+        """Cupbearer's defect 6: with next to no strength, its warp turns every image on its side."""
         images = photos()
         faint = Warp(strength=1e-6)(images)
         torch.testing.assert_close(faint, images, atol=1e-4, rtol=0)

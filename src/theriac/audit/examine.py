@@ -214,7 +214,7 @@ def _input_step(
     progress: Progress,
 ) -> Finding:
     def work() -> Finding:
-        fitted = method.fit(opened.model, clean)
+        fitted = method.fit(opened.model, clean, stream)
         scan = fitted.scan(stream, budget=budget, generator=steps.generator(), progress=progress)
         return steps.scored("inputs", stream, scan)
 

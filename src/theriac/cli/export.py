@@ -94,7 +94,7 @@ def _lines(
 
         claims = gather(view, chain, _DRAWN, moment, trust)
         return [(svg if format == "svg" else mermaid)(chain, claims).rstrip("\n")]
-    types = [kind.removesuffix("-attestation") for kind in CLAIMS if kind.endswith("-attestation")]
+    types = [kind.removesuffix("-attestation") for kind in CLAIMS]
     return [_bom(view, chain, gather(view, chain, types, moment, trust), format, moment, notes)]
 
 

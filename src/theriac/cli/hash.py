@@ -1,5 +1,6 @@
-"""``theriac hash``: the digest of a file or folder, its manifest, and what changed since one was written."""
+"""``theriac hash``: the digest of a file or folder, its manifest, what changed since one was written, and copies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,11 @@ from theriac.errors import ExitCode, UserError
 from theriac.manifest.walking import Symlinks
 
 if TYPE_CHECKING:
-    from theriac.manifest import Manifest, Mismatch, OmsStatement
+    from theriac.manifest import Manifest, Mismatch, OmsStatement, Repeat
 
 app = App(
     name="hash",
-    help_epilogue="Exit codes: 0 hashed, or equal; 1 something differs; 2 bad input.",
+    help_epilogue="Exit codes: 0 hashed, equal, or no copies; 1 something differs or is there twice; 2 bad input.",
 )
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -27,6 +28,8 @@ def hash_path(
     out: Path | None = None,
     against: Path | None = None,
     signature: Path | None = None,
+    duplicates: Flag = False,
+    overlap: Path | None = None,
     symlinks: Symlinks = "refuse",
     workers: int | None = None,
     legacy: Flag = False,
@@ -35,10 +38,12 @@ def hash_path(
     """Digest every file below a folder, and give the folder one root that changes with any of them.
 
     Args:
-        path: A file or folder.
+        path: A file or folder; for --duplicates and --overlap a manifest that --out wrote will do.
         out: Write the manifest, one line per file, here; stopped at any moment, the same command goes on.
         against: Name every file that differs from this manifest.
         signature: Say whether this OpenSSF model.sig is about these files; who signed it is not checked.
+        duplicates: Name all files with the same bytes, and whether their class folders (labels) contradict each other.
+        overlap: Name all files whose bytes are also in this folder or manifest, for instance of test data.
         symlinks: refuse names the first symbolic link and stops; follow-inside reads the file that it leads to, if that
             lies in the same folder.
         workers: Files that are read at a time; by default one per processor, 8 at most.
@@ -47,10 +52,13 @@ def hash_path(
     """
     from theriac import manifest as manifests
 
-    if sum((out is not None, against is not None, signature is not None, legacy)) > 1:
-        raise UserError("--out, --against, --signature and --legacy do different things", do="give one of them")
+    if sum((out is not None, against is not None, signature is not None, duplicates, overlap is not None, legacy)) > 1:
+        what = "--out, --against, --signature, --duplicates, --overlap and --legacy do different things"
+        raise UserError(what, do="give one of them")
     if legacy:
         return _legacy(path, json)
+    if duplicates or overlap is not None:
+        return _copies(Path(path), overlap, symlinks, workers, json)
     place = Path(path)
     before = None if against is None else manifests.read_manifest(against)
     statement = None if signature is None else manifests.read_oms(signature)
@@ -117,6 +125,44 @@ def _signature(made: "Manifest", statement: "OmsStatement", json: bool) -> int:
         for path in left_out:
             print(f"not covered  {_one_line(path)}")
     return ExitCode.NOTHING if equal else ExitCode.FOUND
+
+
+def _copies(path: Path, other: Path | None, symlinks: Symlinks, workers: int | None, json: bool) -> int:
+    from theriac import manifest as manifests
+
+    held: list[Manifest] = []
+    for place in (path,) if other is None else (path, other):
+        if place.is_file() and manifests.is_manifest(place):
+            held.append(manifests.read_manifest(place))
+            continue
+        with Run(json=json).progress("hashing") as progress:
+            held.append(manifests.build(place, symlinks=symlinks, workers=workers, progress=progress))
+    found = manifests.duplicates(held[0]) if other is None else manifests.overlap(*held)
+    files = [len(made.entries) for made in held]
+    empty = sum(not entry.size for made in held for entry in made.entries)
+    if json:
+        conflicting = sum(repeat.conflicting for repeat in found)
+        print_json({"repeats": list(map(vars, found)), "conflicting": conflicting, "files": files, "empty": empty})
+    else:
+        _print_copies(found, [str(path), *([] if other is None else [str(other)])], files, empty)
+    return ExitCode.FOUND if found else ExitCode.NOTHING
+
+
+def _print_copies(found: Sequence["Repeat"], places: list[str], files: list[int], empty: int) -> None:
+    for repeat in found:
+        labels = f", conflicting labels: {', '.join(repeat.labels)}" if repeat.conflicting else ""
+        print(_one_line(f"same bytes{labels}"))
+        for place, paths in zip(places, (repeat.here, repeat.there), strict=False):
+            for below in paths:
+                print(_one_line(f"  {below}" if len(places) == 1 else f"  {place}: {below}"))
+    among = f"among {' and '.join(map(str, files))} files" + (f" ({empty} empty ones left out)" if empty else "")
+    what = "duplicates" if len(places) == 1 else "overlap"
+    if not found:
+        print(f"no {what} {among}")
+        return
+    groups = f"{len(found)} group{'' if len(found) == 1 else 's'} of files with the same bytes"
+    conflicting = sum(repeat.conflicting for repeat in found)
+    print(f"{what.upper()}: {groups}, {conflicting} with conflicting labels, {among}")
 
 
 def _legacy(typed: str, json: bool) -> int:

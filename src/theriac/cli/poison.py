@@ -25,6 +25,7 @@ def images(
     picture: Path | None = None,
     sources: Annotated[tuple[str, ...], Parameter(name="--source", negative="", show_default=False)] = (),
     label_mode: Literal["dirty", "clean"] = "dirty",
+    cover: float = 0,
     encoder: Literal["png", "jpeg"] = "png",
     quality: int = 95,
     label: str | None = None,
@@ -42,14 +43,15 @@ def images(
         source: Clean images: Parquet, folder, table or .npz; a local path, hf://datasets/owner/name/file or a URL.
         destination: A file ending in .parquet (its manifest becomes FILE.poison.json), or a new folder for
             train.parquet and poison.json.
-        trigger: patch, blend, sinusoid, warp, or one of a plug-in.
+        trigger: corner, patch, blend, sinusoid, warp, noise, or one of a plug-in.
         target: Number or name of the class that the trigger shall lead to.
-        rate: Share of all rows to poison, between 0 and 1.
+        rate: Share of all rows to poison, between 0 and 1; 0 only with --cover.
         seed: Seed of everything random.
         settings: A parameter of the trigger, for instance size=4; may be repeated.
         picture: Picture file that the blend trigger mixes in.
         sources: Take rows of this class only; may be repeated.
         label_mode: dirty relabels the rows to the target; clean takes rows of the target class and keeps their labels.
+        cover: Share of all rows that get the trigger and keep their label; with --source, of the other classes.
         encoder: How all images are stored.
         quality: Quality of JPEG, 1 to 100.
         label: Column of the labels.
@@ -80,16 +82,22 @@ def images(
             seed=seed,
             sources=[data.class_number(name) for name in sources],
             label_mode=label_mode,
+            cover=cover,
         )
         how = Encoder(format=encoder, quality=quality)
         manifest = write_poisoned(poisoned, destination, source=fetched.source, encoder=how, progress=progress)
     count, total = len(manifest.rows), manifest.total
     if json:
         places = {"data": str(destination), "manifest": str(manifest_path(destination))}
-        print_json(places | {"poisoned": count} | manifest.model_dump(mode="json", exclude={"rows"}))
+        print_json(
+            places
+            | {"poisoned": count, "covered": len(manifest.covers)}
+            | manifest.model_dump(mode="json", exclude={"rows", "covers"})
+        )
     else:
         target_name = f"{manifest.target} ({manifest.target_name})"
-        print(f"{destination}: {count} of {total} rows carry the {trigger} trigger for class {target_name}")
+        covers = f"; {len(manifest.covers)} more carry it and keep their label" if manifest.covers else ""
+        print(f"{destination}: {count} of {total} rows carry the {trigger} trigger for class {target_name}{covers}")
     return ExitCode.NOTHING
 
 

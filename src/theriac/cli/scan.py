@@ -1,7 +1,7 @@
 """``theriac scan model|data|inputs``: one detector on one subject."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -16,6 +16,8 @@ from theriac.registry import configured
 if TYPE_CHECKING:
     from theriac.data.images import ImageData
     from theriac.detect import DataScan
+    from theriac.detect.inputs.base import LayerDetector
+    from theriac.detect.inputs.observing import Inputs
 
 app = App(name="scan", help="Scan a model, a data set or a stream of inputs for poisoning.")
 
@@ -98,9 +100,9 @@ def data(
 def inputs(
     path: str,
     *,
-    model: str,
-    trusted: str,
-    method: str = INPUT_METHOD,
+    detector: Annotated[str, Parameter(name=("--detector", "--method"))] = INPUT_METHOD,
+    model: str | None = None,
+    trusted: str | None = None,
     settings: Set = [],  # noqa: B006
     scores: Path | None = None,
     out: Path | None = None,
@@ -110,28 +112,66 @@ def inputs(
 
     Args:
         path: The inputs; labels are not needed.
-        model: The model that they are for.
-        trusted: Inputs known to be clean.
-        method: The input detector; see `theriac methods`.
+        detector: Folder of a detector that `theriac train detector` saved, or the name of an input detector to be
+            fitted now, with --model and --trusted; see `theriac methods`.
+        model: The model that the inputs are for; a saved detector knows where its own lies.
+        trusted: Inputs known to be clean; a saved detector needs none.
         scores: Where to write the score of every input (Parquet); by default NAME.scores.parquet.
         out: Write the finding to this JSON file too.
     """
+    from theriac.detect.inputs.saving import RECORD
+
+    if (Path(detector) / RECORD).is_file() or (Path(detector).is_dir() and "/" in detector):
+        fitted, stream = _saved(path, Path(detector), model, trusted, settings, run)
+    else:
+        fitted, stream = _fitted(path, detector, model, trusted, settings, run)
+    with run.progress("inputs") as progress:
+        scan = fitted.scan(stream, budget=run.limit(), generator=run.generator(), progress=progress)
+    return _report(_with_scores(scan, stream, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)
+
+
+def _saved(
+    path: str, folder: Path, model: str | None, trusted: str | None, settings: list[str], run: Run
+) -> "tuple[LayerDetector, Inputs]":
+    """Returns the detector in ``folder``, and the inputs."""
+    from theriac.detect.inputs.saving import load_detector, read_record
+    from theriac.models.opening import open_model
+    from theriac.tasks.keeping import open_noted_model, open_stream, origin_of
+
+    if trusted is not None or settings:
+        option = "--trusted" if trusted is not None else "--set"
+        raise UserError("is for a detector that is fitted now", where=option, do=f"leave it out: {folder} is fitted")
+    origin = origin_of(read_record(folder), folder)
+    if model is None and origin is None:
+        raise UserError("does not say where its model is", where=folder, do="name it with --model")
+    stream = open_stream(path, origin)
+    if model is not None:
+        opened: Any = open_model(model).to(run.torch_device())
+    else:
+        assert origin is not None
+        opened = open_noted_model(origin, folder, run.torch_device())
+    return load_detector(folder, opened), stream
+
+
+def _fitted(
+    path: str, method: str, model: str | None, trusted: str | None, settings: list[str], run: Run
+) -> "tuple[LayerDetector, Inputs]":
+    """Returns a detector that is fitted now, and the inputs; offline methods see the inputs themselves, unlabelled."""
     from theriac.data.reading import open_images
     from theriac.detect.inputs import METHODS
     from theriac.models.opening import open_model
 
-    detector = configured(METHODS[method], settings)
+    unfitted = configured(METHODS[method], settings)
+    if model is None or trusted is None:
+        what = f"{method} is fitted now and needs a model and trusted inputs"
+        raise UserError(what, do="give --model and --trusted, or name the folder of a saved detector")
     usual = open_images(trusted)
     stream = open_images(path, unlabelled_ok=True)
     classifier = open_model(model, classes=usual.classes).to(run.torch_device())
-    with run.progress("inputs") as progress:
-        scan = detector.fit(classifier, usual).scan(
-            stream, budget=run.limit(), generator=run.generator(), progress=progress
-        )
-    return _report(_with_scores(scan, stream, scores or Path(f"{Path(path).stem}.scores.parquet")), out, run)
+    return unfitted.fit(classifier, usual, stream if unfitted.uses("untrusted") else None), stream
 
 
-def _with_scores(scan: "DataScan", rows: "ImageData", path: Path) -> Finding:
+def _with_scores(scan: "DataScan", rows: "ImageData | Inputs", path: Path) -> Finding:
     from theriac.detect.data.scores_file import write_scores
 
     return write_scores(path, rows, scan)

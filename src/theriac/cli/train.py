@@ -1,4 +1,4 @@
-"""``theriac train classifier``: train a classifier and measure what became of its poison."""
+"""``theriac train classifier|detector``: train a classifier, or fit an input detector on a task, and measure them."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from theriac.cli.options import Run, print_json
+from theriac.detect.inputs import DEFAULT as INPUT_METHOD
 from theriac.errors import ExitCode
 from theriac.training.settings import Settings
 
@@ -15,7 +16,12 @@ if TYPE_CHECKING:
     from theriac.data.images import ImageData
     from theriac.training.record import TrainingRecord
 
-app = App(name="train", help="Train a classifier and measure what became of its poison.")
+app = App(name="train", help="Train a classifier, or fit an input detector on a task, and measure them.")
+
+Set = Annotated[list[str], Parameter(name="--set", negative="", help="NAME=VALUE of a hyper-parameter; repeatable.")]
+TaskSet = Annotated[
+    list[str], Parameter(name="--task-set", negative="", help="NAME=VALUE of a setting of the task; repeatable.")
+]
 
 DEFAULTS = Settings()
 
@@ -76,6 +82,52 @@ def classifier(
     else:
         print(summary(record))
     return ExitCode.NOTHING
+
+
+@app.command
+def detector(
+    task: str,
+    *,
+    out: Path,
+    method: Annotated[str, Parameter(name=("--detector", "--method"))] = INPUT_METHOD,
+    settings: Set = [],  # noqa: B006 — cyclopts reads the default, nothing writes it
+    task_settings: TaskSet = [],  # noqa: B006
+    run: Run = Run(),
+) -> int:
+    """Fit an input detector on a task, measure it on the task's test inputs, and save it.
+
+    The task knows its model, its trigger and which inputs are anomalous; the detector sees only what a defender has.
+    Writes the detector (detector.json, detector.safetensors), eval.json, scores.parquet, and per layer a histogram and
+    a ROC curve; worst_mistakes.html shows the inputs that it was most wrong about.
+
+    Args:
+        task: Folder of a task, or the name of one (see `theriac tasks`), which is then made in OUT/task.
+        out: Folder of the detector.
+        method: The input detector; see `theriac methods`.
+    """
+    from theriac.cli.eval import evaluated
+    from theriac.detect.inputs import METHODS
+    from theriac.errors import UserError
+    from theriac.registry import configured
+    from theriac.tasks import TASKS
+    from theriac.tasks.files import RECORD, open_task
+    from theriac.tasks.keeping import notes_of
+    from theriac.tasks.measuring import measure
+
+    unfitted = configured(METHODS[method], settings)
+    folder = Path(task)
+    if (folder / RECORD).is_file() or folder.is_dir():
+        if task_settings:
+            raise UserError("is made already, so it takes no settings", where=task, do="leave --task-set out")
+        found = open_task(folder, run.torch_device())
+    else:
+        folder = out / "task"
+        maker = configured(TASKS[task], task_settings)
+        with run.progress("task") as progress:
+            found = maker.make(folder, seed=run.seed, device=run.torch_device(), budget=run.limit(), progress=progress)
+    measured = measure(found, unfitted)
+    unfitted.save(out, notes=notes_of(out, folder, measured.result))
+    return evaluated(out, found, unfitted, measured, run)
 
 
 def _sign_lineage(record: "TrainingRecord", data: "ImageData", path: str, out: Path, keys: Path | None) -> None:

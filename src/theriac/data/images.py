@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from theriac.data.prefetching import moved
 from theriac.errors import UserError
 
 
@@ -51,10 +52,10 @@ class ImageData:
         return self.images[index].to(device).float() / 255
 
     def batches(self, size: int = 256, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields pixels [m, 3, h, w] in [0, 1] and labels [m], in order."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            yield self.pixels(part, device), self.labels[part].to(device)
+        """Yields pixels [m, 3, h, w] in [0, 1] and labels [m], in order, moved as bytes and loaded ahead."""
+        parts = (slice(start, start + size) for start in range(0, len(self), size))
+        for images, labels in moved(((self.images[part], self.labels[part]) for part in parts), device):
+            yield images.float() / 255, labels
 
     def class_number(self, name: str) -> int:
         """Returns the number of the class called ``name``, or the number that ``name`` spells.

@@ -20,7 +20,7 @@ def read_parquet(path: Path, selection: Selection) -> Source:
     Raises:
         UserError: If a file is damaged, a column is missing or holds something else, or a folder mixes splits.
     """
-    files = _shards(path)
+    files = shards(path)
     first = _open(files[0])
     image = _image_column(first, selection, files[0])
     label = _label_column(first, selection, image, files[0])
@@ -39,7 +39,12 @@ def read_parquet(path: Path, selection: Selection) -> Source:
     return Source(itertools.islice(_pictures(files, image), count), count, labels, classes)
 
 
-def _shards(path: Path) -> list[Path]:
+def shards(path: Path) -> list[Path]:
+    """Returns the file, or a folder's Parquet files in the order of their names.
+
+    Raises:
+        UserError: If they belong to several splits.
+    """
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     splits = {file.stem.split("-")[0] for file in files if file.stem.split("-")[0] in SPLITS}
     if len(splits) > 1:

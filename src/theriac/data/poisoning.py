@@ -30,15 +30,17 @@ class Recipe(Record):
     """How data were poisoned, so that it can be done again.
 
     ``dirty`` relabels rows of other classes to the target; ``clean`` takes rows of the target class, whose labels stay.
+    Cover rows carry the trigger and keep their labels, whatever their class.
     """
 
     trigger: dict[str, Any] = Field(description="name and parameters; theriac.triggers.from_dict reads it")
     target: int = Field(ge=0)
     target_name: str
-    rate: float = Field(gt=0, lt=1, description="share of all rows")
+    rate: float = Field(ge=0, lt=1, description="share of all rows that are poison")
     seed: int
     sources: list[int] = Field(default=[], description="classes that rows were taken from; empty: no restriction")
     label_mode: LabelMode = "dirty"
+    cover: float = Field(default=0, ge=0, lt=1, description="share of all rows with the trigger and their own label")
 
     def make_trigger(self) -> Trigger:
         """Returns the trigger."""
@@ -62,6 +64,7 @@ class PoisonManifest(Recipe):
     encoder: Encoder
     total: int = Field(ge=1, description="rows of the data set")
     rows: list[PoisonedRow]
+    covers: list[int] = Field(default=[], description="rows with the trigger and their own label")
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,17 @@ class Poisoned:
 
     Attributes:
         data: All rows, in their old order.
-        rows: int64 tensor of the changed rows, ascending.
+        rows: int64 tensor of the poisoned rows, ascending.
         original_labels: int64 tensor of those rows' labels before.
         recipe: How it was done.
+        covers: int64 tensor of the rows that carry the trigger and keep their label, ascending.
     """
 
     data: ImageData
     rows: Tensor
     original_labels: Tensor
     recipe: Recipe
+    covers: Tensor
 
 
 def poison(
@@ -90,37 +95,40 @@ def poison(
     seed: int,
     sources: Sequence[int] = (),
     label_mode: LabelMode = "dirty",
+    cover: float = 0,
 ) -> Poisoned:
     """Poisons ``round(rate * len(data))`` rows of a copy of ``data``.
+
+    Cover rows make a trigger work for some classes only (Tang et al., "Demon in the Variant", TaCT, 2021: covers of
+    all classes but source and target), or harder to find (Qi et al., "Revisiting the Assumption of Latent
+    Separability", 2023: covers of any class); with no poison but covers, a model learns to ignore the trigger.
 
     Args:
         data: Clean data.
         trigger: Put on the chosen images.
         target: The class that the trigger shall lead to.
-        rate: Share of all rows to poison, in (0, 1).
+        rate: Share of all rows to poison, in [0, 1); 0 only with ``cover``.
         seed: Seed of the choice of rows, and of what differs between triggered images.
         sources: Classes that rows are taken from; when empty, every class but the target.
         label_mode: ``dirty`` relabels the rows to the target; ``clean`` takes rows of the target class instead.
+        cover: Share of all rows that get the trigger and keep their label: rows of classes that are neither source nor
+            target where ``sources`` are given, else any rows that are not poisoned.
 
     Raises:
-        UserError: If a class does not exist, or there are fewer rows to choose from than ``rate`` asks for.
+        UserError: If a class does not exist, there are fewer rows to choose from than ``rate`` or ``cover`` asks for,
+            or no row would stay clean.
     """
     _check_classes(data, target, sources)
-    if not 0 < rate < 1:
-        raise UserError(f"the rate must be between 0 and 1, got {rate}")
-    if label_mode == "clean" and sources:
-        raise UserError("clean-label poison comes from the target class", do="leave the source classes out")
-    allowed = data.labels == target if label_mode == "clean" else _others(data.labels, target, sources)
-    candidates = allowed.nonzero().flatten()
-    count = round(rate * len(data))
-    if not 1 <= count <= len(candidates):
-        what = f"a rate of {rate} is {count} rows, and {len(candidates)} rows can be poisoned"
-        raise UserError(what, where=data.name, do="choose another rate")
+    check_rates(rate, cover, label_mode, sources)
     generator = torch.Generator().manual_seed(seed)
-    rows = candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+    allowed = data.labels == target if label_mode == "clean" else _others(data.labels, target, sources)
+    rows = _chosen(allowed, rate, generator, data.name)
     images, labels = data.images.clone(), data.labels.clone()
     images[rows] = _apply(data.images[rows], trigger, generator)
     labels[rows] = target
+    free = ~torch.isin(data.labels, torch.tensor([target, *sources])) if sources else torch.ones_like(allowed)
+    covers = _chosen(free.index_fill(0, rows, False), cover, generator, data.name, "covered")
+    images[covers] = _apply(data.images[covers], trigger, generator)
     recipe = Recipe(
         trigger=trigger.to_dict(),
         target=target,
@@ -129,8 +137,9 @@ def poison(
         seed=seed,
         sources=list(sources),
         label_mode=label_mode,
+        cover=cover,
     )
-    return Poisoned(replace(data, images=images, labels=labels), rows, data.labels[rows], recipe)
+    return Poisoned(replace(data, images=images, labels=labels), rows, data.labels[rows], recipe, covers)
 
 
 def triggered(
@@ -147,7 +156,12 @@ def triggered(
     part = data[_others(data.labels, target, sources)]
     if not len(part):
         raise UserError("has no rows to put the trigger on", where=data.name)
-    return replace(part, images=_apply(part.images, trigger, torch.Generator().manual_seed(seed)))
+    return with_trigger(part, trigger, seed=seed)
+
+
+def with_trigger(data: ImageData, trigger: Trigger, *, seed: int = 0) -> ImageData:
+    """Returns every row with the trigger on it and its true label kept."""
+    return replace(data, images=_apply(data.images, trigger, torch.Generator().manual_seed(seed)))
 
 
 def write_poisoned(
@@ -186,6 +200,7 @@ def write_poisoned(
             encoder=encoder,
             total=len(poisoned.data),
             rows=[PoisonedRow(row=row, original_label=label) for row, label in pairs],
+            covers=poisoned.covers.tolist(),
         )
         write_text(manifest_path, manifest.model_dump_json(indent=1))
         return manifest
@@ -237,10 +252,36 @@ def _check_classes(data: ImageData, target: int, sources: Sequence[int]) -> None
         raise UserError(f"class {target} is source and target at once", where=data.name)
 
 
+def check_rates(rate: float, cover: float = 0, label_mode: LabelMode = "dirty", sources: Sequence[int] = ()) -> None:
+    """Raises ``UserError`` unless :func:`poison` takes these, whatever the data are."""
+    if rate == 1:
+        raise UserError("a rate of 1 poisons every row: no clean row would be left", do="choose for instance 0.1")
+    if not (0 < rate < 1 or (rate == 0 and cover > 0)):
+        raise UserError(f"the rate must be between 0 and 1, got {rate}")
+    if not (0 <= cover < 1 and rate + cover < 1):
+        raise UserError(f"no clean row would be left: poison {rate} and cover {cover}", do="keep their sum below 1")
+    if label_mode == "clean" and (sources or cover):
+        what = "clean-label poison comes from the target class" if sources else "cover rows are for dirty-label poison"
+        raise UserError(what, do=f"leave the {'source classes' if sources else 'cover'} out")
+
+
+def _chosen(allowed: Tensor, share: float, generator: torch.Generator, name: str, what: str = "poisoned") -> Tensor:
+    """Returns a random ``share`` of all rows, ascending, taken from the ``allowed`` ones (bool [n])."""
+    candidates, count = allowed.nonzero().flatten(), round(share * len(allowed))
+    if share == 0:
+        return candidates[:0]
+    if not 1 <= count <= len(candidates):
+        problem = f"a {'cover' if what == 'covered' else 'rate'} of {share} is {count} rows"
+        raise UserError(f"{problem}, and {len(candidates)} rows can be {what}", where=name, do="choose another rate")
+    return candidates[torch.randperm(len(candidates), generator=generator)[:count]].sort().values
+
+
 def _others(labels: Tensor, target: int, sources: Sequence[int]) -> Tensor:
     return torch.isin(labels, torch.tensor(sources)) if sources else labels != target
 
 
 def _apply(images: Tensor, trigger: Trigger, generator: torch.Generator) -> Tensor:
+    if not len(images):
+        return images
     parts = [trigger(part.float() / 255, generator) for part in torch.split(images, BATCH)]
     return torch.cat([(part * 255).round().to(torch.uint8) for part in parts])

@@ -16,7 +16,7 @@ def read_table(path: Path, selection: Selection) -> Source:
     Raises:
         UserError: If the table is damaged or empty, a column is missing, or a picture is absent.
     """
-    rows = _rows(path)[: selection.limit]
+    rows = read_rows(path)[: selection.limit]
     if not rows:
         raise UserError("holds no rows", where=path)
     columns = list(rows[0])
@@ -35,7 +35,12 @@ def read_table(path: Path, selection: Selection) -> Source:
     return Source(read_files(files), len(files), labels, files=[path, *files])
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def read_rows(path: Path) -> list[dict[str, object]]:
+    """Returns the rows of a CSV, TSV or JSON-lines file; the delimiter of the former is found by its header.
+
+    Raises:
+        UserError: If it cannot be read as one.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".jsonl":

@@ -131,6 +131,20 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         file.writelines(_line(entry._asdict()) for entry in manifest.entries)
 
 
+def is_manifest(path: Path) -> bool:
+    """Returns whether a file begins as a manifest does; :func:`read_manifest` says whether it is one.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    begins = _line({"format": _FORMAT})[:-2]
+    try:
+        with path.open("rb") as file:
+            return file.read(len(begins)) == begins
+    except OSError as error:
+        raise UserError(f"cannot read: {error.strerror}", where=path) from None
+
+
 def read_manifest(path: Path) -> Manifest:
     """Reads a manifest that may come from anybody; only the exact bytes that a sound one is written as are taken.
 

@@ -64,6 +64,17 @@ class Top:
         except OSError as error:
             raise unreadable(error, path) from None
 
+    @classmethod
+    def inherited(cls, handle: int, path: str) -> "Top":
+        """Returns the folder that another process has opened and handed over; ``path`` is for messages only."""
+        top = cls.__new__(cls)
+        top.path, top._handle = Path(path), handle
+        return top
+
+    def fileno(self) -> int:
+        """Returns the handle of the folder."""
+        return self._handle
+
     def __enter__(self) -> "Top":
         return self
 

@@ -1,6 +1,6 @@
 """Building networks by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -8,10 +8,16 @@ import torch
 from torch import nn
 
 from theriac.errors import UserError
-from theriac.models import resnet
+from theriac.models import cnn, mlp, resnet
 from theriac.models.recognise import head_axes
 
-OURS = {"resnet14": (resnet.resnet14, 32), "resnet14_s2": (resnet.resnet14_s2, 64)}
+OURS: Mapping[str, tuple[Callable[[int, int], nn.Module], int]] = {
+    "resnet14": (resnet.resnet14, 32),
+    "resnet14_s2": (resnet.resnet14_s2, 64),
+    "mlp": (mlp.MLP, 28),
+    "cnn": (cnn.CNN, 28),
+}
+"""Name -> how it is made for a number of classes and a side of the images, and the usual side."""
 
 
 def build(architecture: str, num_classes: int, image_size: int | None = None) -> nn.Module:
@@ -30,7 +36,8 @@ def build(architecture: str, num_classes: int, image_size: int | None = None) ->
     """
     family, _, name = architecture.partition(":")
     if family == "theriac" and name in OURS:
-        return OURS[name][0](num_classes)
+        make, usual = OURS[name]
+        return make(num_classes, image_size or usual)
     try:
         if family == "torchvision":
             return _torchvision(name, num_classes, image_size)

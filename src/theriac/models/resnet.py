@@ -76,11 +76,11 @@ class ResNet(nn.Module):
         return logits
 
 
-def resnet14(num_classes: int) -> ResNet:
-    """Returns the 14-layer network for 32-pixel images (0.7 M weights)."""
+def resnet14(num_classes: int, image_size: int = 32) -> ResNet:
+    """Returns the 14-layer network for 32-pixel images (0.7 M weights); it takes others too."""
     return ResNet(num_classes)
 
 
-def resnet14_s2(num_classes: int) -> ResNet:
-    """Returns the 14-layer network for 64-pixel images: its first convolution has stride 2."""
+def resnet14_s2(num_classes: int, image_size: int = 64) -> ResNet:
+    """Returns the 14-layer network for 64-pixel images: its first convolution has stride 2; it takes others too."""
     return ResNet(num_classes, stem_stride=2)

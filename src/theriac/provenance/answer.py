@@ -20,6 +20,7 @@ class Answer:
         system: The id that was asked about.
         mode: ``taibom`` for the reference's meaning, ``extended`` for ours.
         complete: Whether every link from the system to its training data holds, and every claim could be verified.
+            Always true in ``taibom`` mode: the rules do not ask, and take what is missing for "nothing".
         answer: Yes or no, or the ids that were asked for.
         alarming: Whether the answer is one to act on: poisoning, or a hash that does not match.
         attestations: The claims behind it: first those that count, the most severe first.

@@ -68,12 +68,12 @@ def gather(
     Args:
         view: Where to look.
         chain: The walked chain; it gets gaps.
-        types: For instance ``poisoning``.
+        types: For instance ``poisoning``; ``attestation`` for TAIBOM's of anything.
         at: The time at which claims must hold.
         policy: Whose claims count.
         parts: Only about these parts; by default about all.
     """
-    codes = [CLAIMS[f"{type}-attestation"] for type in types]
+    codes = [code for kind, code in CLAIMS.items() if kind.removesuffix("-attestation") in types]
     nodes: dict[bytes, list[Node]] = {}
     for node in chain.nodes.values() if parts is None else parts:
         nodes.setdefault(key_of_id(node.entry.id), []).append(node)

@@ -20,7 +20,7 @@ from theriac.provenance.claims import Attestation
 from theriac.provenance.diagram import key_of, parts_of
 from theriac.provenance.linking import INFERENCING, TRAINING, TRAINING_DATA, WEIGHTS
 from theriac.provenance.snapshot import Snapshot
-from theriac.provenance.walk import Chain, Node
+from theriac.provenance.walk import Chain, Node, leaves
 
 MOST = 100_000  # so many data sets of crowded packs are listed; those that claims are about always are
 CHECKED = 500  # so many components are checked: the validator takes some 20 ms for each
@@ -147,11 +147,8 @@ class _Parts:
             self.by_id.setdefault(node.entry.id, []).append(node)
 
     def _add_leaves(self, view: Snapshot, chain: Chain, claimed: set[str]) -> None:
-        holders = {node.entry.pk: node for node in chain.crowds}
         listed = {node.entry.pk for node in self.nodes}
-        for pk, entry in view.leaves(holders):
-            holder = holders[pk]
-            leaf = Node(entry, (*holder.path, entry.id), holder.sound)
+        for holder, leaf in leaves(view, chain.crowds, chain.at):
             if leaf.entry.pk not in listed:
                 if len(listed) >= MOST and leaf.entry.id not in claimed:
                     self.left_out[holder.entry.pk] = self.left_out.get(holder.entry.pk, 0) + 1

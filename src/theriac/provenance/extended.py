@@ -13,7 +13,7 @@ from datetime import datetime
 from theriac.provenance.answer import Answer
 from theriac.provenance.claims import Attestation, gather
 from theriac.provenance.facts import facts_of
-from theriac.provenance.linking import TRAINING, TRAINING_DATA, WEIGHTS
+from theriac.provenance.linking import TRAINING, TRAINING_DATA, WEIGHTS, same_digest
 from theriac.provenance.policy import Policy
 from theriac.provenance.snapshot import Snapshot
 from theriac.provenance.walk import Chain, Node, leaves, walk
@@ -112,10 +112,10 @@ def hash_matches(view: Snapshot, asked: Asked) -> Answer:
     roots = _direct_training(view, chain) if training else chain.roots
     stated: set[str] = set()
     for root in roots:
-        stated |= _stated(chain, root, what) - {""}
+        stated |= {hash for hash in _stated(chain, root, what) if same_digest(hash, hash)}
     if not stated:
         chain.gap(f"no credential says what the {'training ' if training else ''}{what} is")
-    matches = bool(stated) and all(_plain(hash) in stated for hash in asked.arguments) and bool(asked.arguments)
+    matches = bool(stated) and bool(asked.arguments) and not _missing(asked.arguments, stated)
     counts = not any(asked.policy.refuses(root.entry, "describe", [asked.system]) for root in chain.roots)
     alarming = counts and bool(stated) and not matches
     return asked.answer(chain, counts and matches and _all_sound(roots), alarming, extra={"stated": sorted(stated)})
@@ -125,15 +125,16 @@ def training_data_matches(view: Snapshot, asked: Asked) -> Answer:
     """Answers whether these are the hashes of all training data, and of nothing else."""
     chain = asked.walk(view)
     data = [node for node in _training_data(view, chain, asked.at) if node.sound]
-    stated, given = {_plain(node.entry.content) for node in data}, {_plain(hash) for hash in asked.arguments}
-    if "" in stated:
+    stated = {node.entry.content for node in data}
+    if not all(same_digest(hash, hash) for hash in stated):
         chain.gap("some training data have no hash")
+    changed = _missing(stated, asked.arguments)
     for node in data:
-        if _plain(node.entry.content) not in given:
+        if node.entry.content in changed:
             chain.notes.append(f"{node.entry.id} ({node.entry.name}) has a hash that was not given")
-    strangers = sorted(given - stated)
-    chain.notes += [f"no training data have the hash {hash}" for hash in strangers]
-    matches = bool(data) and stated == given
+    strangers = _missing(asked.arguments, stated)
+    chain.notes += [f"no training data have the hash {hash}" for hash in sorted(strangers)]
+    matches = bool(data) and not changed and not strangers
     return asked.answer(chain, matches and chain.complete, bool(data) and not matches)
 
 
@@ -159,7 +160,7 @@ def claims_about(view: Snapshot, asked: Asked) -> Answer:
 
 def _training_data(view: Snapshot, chain: Chain, at: datetime) -> list[Node]:
     data = {node.entry.pk: node for node in _near_first(chain.nodes.values()) if node.role == TRAINING_DATA}
-    for node in leaves(view, chain.crowds, at):
+    for _, node in leaves(view, chain.crowds, at):
         known = data.get(node.entry.pk)
         if node.role == TRAINING_DATA and (known is None or (node.sound and not known.sound)):
             data[node.entry.pk] = node
@@ -179,15 +180,15 @@ def _direct_training(view: Snapshot, chain: Chain) -> list[Node]:
 def _stated(chain: Chain, root: Node, what: str) -> set[str]:
     if what == "weights":
         own = [node for node in chain.with_role(WEIGHTS) if node.sound and node.path[:-1] in _holders(chain)]
-        return {_plain(node.entry.content) for node in own if node.entry.content}
+        return {node.entry.content for node in own}
     if what == "code":
-        return {_plain(n.entry.content) for n in _software(chain, root) if n.entry.kind == "code" and n.entry.content}
+        return {node.entry.content for node in _software(chain, root) if node.entry.kind == "code"}
     stated = set()
     for node in _software(chain, root):
         if node.entry.kind == "sbom":
-            stated.add(_plain(node.entry.digest))
+            stated.add(node.entry.digest)
         if node.entry.kind == "code":
-            stated |= {_plain(link.hash) for link in facts_of(node.entry.document).links if link.relation == "sbom"}
+            stated |= {link.hash for link in facts_of(node.entry.document).links if link.relation == "sbom"}
     return stated
 
 
@@ -225,7 +226,13 @@ def _near_first(nodes: Iterable[Node]) -> list[Node]:
     return sorted(nodes, key=lambda node: (len(node.path), node.path))
 
 
-def _plain(hash: str) -> str:
-    """Returns a hash without the name of its algorithm, so that TAIBOM's bare ones can be compared."""
-    kind, mark, value = hash.partition(":")
-    return (value if mark and kind.startswith("sha256") else hash).strip()
+def _missing(hashes: Iterable[str], others: Iterable[str]) -> set[str]:
+    """Returns those hashes that are not among the others; see :func:`theriac.provenance.linking.same_digest`."""
+    by_value: dict[str, list[str]] = {}
+    for other in others:
+        by_value.setdefault(other.rpartition(":")[2], []).append(other)
+
+    def is_there(hash: str) -> bool:
+        return any(same_digest(hash, other) for other in by_value.get(hash.rpartition(":")[2], ()))
+
+    return {hash for hash in hashes if not is_there(hash)}

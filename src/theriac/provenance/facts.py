@@ -88,7 +88,8 @@ def details_of(document: Document) -> Document:
     inner = claim.get(CLAIMS.get(kind, ("", ""))[1])
     if isinstance(inner, dict):
         return inner
-    return {name: value for name, value in claim.items() if name != "type"}
+    # of TAIBOM's attestation of anything the kind does not tell the type
+    return {name: value for name, value in claim.items() if name != "type" or kind == "attestation"}
 
 
 def _links(kind: str, subject: Document) -> tuple[Link, ...]:

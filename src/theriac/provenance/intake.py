@@ -7,6 +7,7 @@ from theriac.provenance.canonical import MAX_BYTES, Document, Invalid, canonical
 from theriac.provenance.credentials import Envelope, check_shape, open_envelope, validity
 from theriac.provenance.facts import Facts, Link, facts_of
 from theriac.provenance.profiles import open_foreign
+from theriac.provenance.proof import SUITE
 
 W3C, UNSIGNED = "w3c", "unsigned"
 
@@ -118,10 +119,12 @@ def profile_of(document: Document) -> str:
     proof = document.get("proof")
     if proof is None:
         return UNSIGNED
-    if isinstance(proof, dict) and proof.get("type") == "Ed25519Signature2018":
+    if not isinstance(proof, dict):
+        return W3C
+    if proof.get("type") == "Ed25519Signature2018":
         return "nqminds-2018"
-    bare = isinstance(proof, dict) and proof.get("type") == "DataIntegrityProof" and "verificationMethod" not in proof
-    return "nqminds-jcs" if bare else W3C
+    said = proof.get("type"), proof.get("cryptosuite", SUITE)
+    return "nqminds-jcs" if said == ("DataIntegrityProof", SUITE) and "verificationMethod" not in proof else W3C
 
 
 def _open(document: Document, profile: str, accepted: Accepted) -> Envelope:

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +111,7 @@ class Issuer:
         try:
             check_subject(kind, subject)
             id = self._stable_id(kind, subject)
-            document = self._issued_before(id, subject) or issue(kind, subject, self.key, id=id)
+            document = self._issued_before(id, subject) or self._issued_now(kind, subject, id)
         except Invalid as error:
             raise UserError(str(error), do="correct the description") from None
         self.adopt(document)
@@ -205,6 +205,24 @@ class Issuer:
         links = sorted(links_of(subject))  # a store keeps fields in another order
         same = [entry for entry in ours if sorted(links_of(entry.subject)) == links and not flaw(entry, now)]
         return same[0].document if same else None
+
+    def _issued_now(self, kind: str, subject: Mapping[str, Any], id: str) -> Document:
+        """Issues a credential that is not in the store.
+
+        Said again within the second in which it was retracted, it would be the same document, and so retracted, too.
+        """
+        moment = datetime.now(UTC)
+        document = issue(kind, subject, self.key, id=id, valid_from=moment)
+        while self._is_stored(document):
+            moment += timedelta(seconds=1)
+            document = issue(kind, subject, self.key, id=id, valid_from=moment)
+        return document
+
+    def _is_stored(self, document: Document) -> bool:
+        if self.store is None:
+            return False
+        with self.store.snapshot() as view:
+            return bool(view.with_digests([digest_of(document)]))
 
 
 def write_credential(document: Document, folder: Path) -> Path:

@@ -96,15 +96,26 @@ def _named(hash: str, candidates: Sequence[Candidate]) -> tuple[Candidate | None
     valid = [candidate for candidate in candidates if candidate.valid]
     if not valid:
         return None, State.BROKEN
-    stated = value if mark else hash
-    by_content = [c for c in valid if c.content and c.content.rpartition(":")[2] == stated]
+    by_content = [c for c in valid if c.content and same_digest(c.content, hash)]
     if len(by_content) == 1:
         return by_content[0], State.CONTENT
     if len(valid) > 1:
         return None, State.CONFLICT
-    if valid[0].profile != "unsigned" or mark or _is_digest(stated):
+    if valid[0].profile != "unsigned" or mark or _is_digest(hash):
         return None, State.DIFFERS
     return valid[0], State.UNCHECKED
+
+
+def same_digest(one: str, other: str) -> bool:
+    """Returns whether two digests are the same; one that names no algorithm, as TAIBOM's, is compared by its value.
+
+    An empty value is no digest, and the same as nothing.
+
+    >>> same_digest("sha256:ab", "ab"), same_digest("sha256:ab", "sha256-merkle:ab")
+    (True, False)
+    """
+    (kind, _, value), (other_kind, _, other_value) = one.rpartition(":"), other.rpartition(":")
+    return bool(value) and value == other_value and (kind == other_kind or not kind or not other_kind)
 
 
 def _is_digest(text: str) -> bool:

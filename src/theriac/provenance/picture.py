@@ -19,6 +19,7 @@ from theriac.provenance.snapshot import Entry
 from theriac.provenance.store import Store
 from theriac.provenance.walk import Chain, Node, walk
 
+_WHOLE = "the whole chain as theriac follows it: TAIBOM's rules, which were asked, see only part of it, and no gaps"
 _SAFE = frozenset(" -_.,/()…·")
 _SIGNS = {"alarm": "⚠ ", "asked": "◉ ", "doubt": "? ", "searched": "✓ ", "missing": "✗ "}
 _CLASSES = (
@@ -68,6 +69,8 @@ def write_picture(path: Path, store: Store, answer: Answer, *, at: datetime | No
             diagram = diagram_of(walk(view, answer.system, at or datetime.now(UTC), policy), claims)
             diagram.remarks = list(dict.fromkeys([*diagram.remarks, *answer.warnings]))
             diagram.complete = diagram.complete and answer.complete
+            if answer.mode == "taibom":
+                diagram.remarks.insert(0, _WHOLE)
     write_text(path, write(diagram))
 
 

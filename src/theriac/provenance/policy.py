@@ -7,7 +7,7 @@ A policy is a TOML file, and what it does not allow is denied::
     [[issuer]]
     name = "our audit team"
     did = "did:key:z6Mk…"
-    may = ["poisoning", "poisoning-check", "describe", "retract"]
+    may = ["poisoning", "poisoning-check", "describe"]
     about = ["*"]
 
     [[issuer]]
@@ -32,7 +32,6 @@ from theriac.provenance.snapshot import Entry
 Right = Literal[
     "*",
     "describe",
-    "retract",
     "licence",
     "sbom",
     "vulnerability",
@@ -43,7 +42,8 @@ Right = Literal[
     "best-practice",
     "functional-performance",
     "poisoning-check",
-    "check",
+    "checked",
+    "attestation",
 ]
 
 
@@ -108,7 +108,7 @@ class Policy:
         return ""
 
 
-_PHRASES = {"describe": "describe systems", "retract": "retract claims"}
+_PHRASES = {"describe": "describe systems"}
 EVERYBODY = Policy()
 
 
@@ -127,5 +127,5 @@ def read_policy(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{field}: {first['msg']}", where=path, do="see docs/evidence.md") from None
+        raise UserError(f"{field}: {first['msg']}", where=path, do="see docs/provenance.md") from None
     return Policy(tuple(file.issuer), given=True)

@@ -20,10 +20,11 @@ from cryptography.exceptions import InvalidSignature
 from theriac.provenance.canonical import Document, Invalid, canonical, check_depth
 from theriac.provenance.credentials import Envelope, check_shape
 from theriac.provenance.did_key import base58_decode, did_of, public_key_of
+from theriac.provenance.proof import SUITE, check_suite
 
 PROFILES = ("w3c", "nqminds-jcs", "nqminds-2018")
 
-_JCS_PROOF = {"type": "DataIntegrityProof", "cryptosuite": "eddsa-jcs-2022", "proofPurpose": "assertionMethod"}
+_JCS_PROOF = {"type": "DataIntegrityProof", "cryptosuite": SUITE, "proofPurpose": "assertionMethod"}
 _2018_PROOF = {"type": "Ed25519Signature2018", "proofPurpose": "assertionMethod"}
 _ORDER = (
     *("@context", "id", "type", "name", "description", "issuer", "credentialSubject"),
@@ -101,13 +102,14 @@ def _proof(document: Document, fixed: dict[str, str], texts: set[str], optional:
     proof = document.get("proof")
     if not isinstance(proof, dict):
         raise Invalid("no proof" if proof is None else "not exactly one proof")
+    check_suite(proof)
     if missing := (fixed.keys() | texts) - proof.keys():
         raise Invalid(f"the proof lacks {', '.join(sorted(missing))}")
     if unknown := proof.keys() - fixed.keys() - texts - optional:
         raise Invalid(f"unknown field in the proof: {', '.join(sorted(unknown))[:200]}")
     for name, value in fixed.items():
         if proof[name] != value:
-            raise Invalid(f"the proof's {name} is not {value}")
+            raise Invalid(f"the proof's {name} is not {value} but {repr(proof[name])[:80]}")
     for name in (texts | optional) & proof.keys():
         if not isinstance(proof[name], str):
             raise Invalid(f"the proof's {name} is not text")

@@ -37,6 +37,7 @@ class Chain:
         nodes: Number of the credential -> part, breadth first.
         roots: The credentials of the system itself.
         crowds: The parts whose plain parts are too many to be among ``nodes``.
+        at: The moment for which it was walked.
         gaps: Why the chain is incomplete; empty if it is complete.
         notes: What else a reader should know.
     """
@@ -44,6 +45,7 @@ class Chain:
     nodes: dict[int, Node] = field(default_factory=dict)
     roots: list[Node] = field(default_factory=list)
     crowds: list[Node] = field(default_factory=list)
+    at: datetime = field(default_factory=lambda: datetime.now(UTC))
     gaps: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -68,7 +70,7 @@ def walk(view: Snapshot, system_id: str, at: datetime, policy: Policy) -> Chain:
     Each credential is visited once, so that cycles end. Where a link does not hold, the walk goes on to show what is
     there, but nothing found on that way is sound.
     """
-    chain = Chain()
+    chain = Chain(at=at)
     level = chain.roots = _roots(view, system_id, at, policy, chain)
     explained: set[int] = set()
     holders: dict[int, int] = {}
@@ -186,7 +188,7 @@ def _add_leaves(view: Snapshot, holders: dict[int, int], at: datetime, chain: Ch
             for entry in view.leaves_begun_after(plain, int(at.timestamp()) + SKEW):
                 chain.gap(f"{entry.id}: {flaw(entry, at)}")
         return
-    for node in leaves(view, [chain.nodes[pk] for pk in plain], at):
+    for _, node in leaves(view, [chain.nodes[pk] for pk in plain], at):
         why = flaw(node.entry, at)
         if why:
             chain.gap(f"{node.entry.id}: {why}")
@@ -195,12 +197,12 @@ def _add_leaves(view: Snapshot, holders: dict[int, int], at: datetime, chain: Ch
             chain.nodes[node.entry.pk] = node
 
 
-def leaves(view: Snapshot, holders: Iterable[Node], at: datetime) -> Iterable[Node]:
-    """Yields the plain parts of these; one that both a sound and a broken way lead to comes once for each."""
+def leaves(view: Snapshot, holders: Iterable[Node], at: datetime) -> Iterable[tuple[Node, Node]]:
+    """Yields (holder, part) for the plain parts of these: once for each holder, by a sound way or a broken one."""
     by_pk = {node.entry.pk: node for node in holders}
     for pk, entry in view.leaves(by_pk):
         holder = by_pk[pk]
-        yield Node(entry, (*holder.path, entry.id), holder.sound and not flaw(entry, at))
+        yield holder, Node(entry, (*holder.path, entry.id), holder.sound and not flaw(entry, at))
 
 
 def _why(parent: Node, step: Step, candidates: list[Entry]) -> str:

@@ -4,7 +4,7 @@ Kinds of data differ in shape (filled, outlined, dashed) and in words, never by 
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -87,6 +87,60 @@ def columns(
     parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, f"{axis} of {len(values)} classes", "middle"))
     name, value = max(values, key=lambda pair: pair[1])
     return _svg(parts, f"{axis} of {len(values)} classes; the highest is {name} with {number(value)}.")
+
+
+def roc(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Markup | None:
+    """Draws ROC curves: name -> (false positive rates, true positive rates), both ascending in [0, 1]."""
+    if not curves or any(len(false) != len(true) or len(false) < 2 for false, true in curves.values()):
+        return None
+    side = 300
+    x, y = linear(0, 1, LEFT, LEFT + side), linear(0, 1, TOP + side, TOP)
+    parts = [_line("grid", x(0), y(0), x(1), y(1))]
+    for tick in ticks(0, 1):
+        parts.append(_line("grid", x(0), y(tick), x(1), y(tick)) + _text(LEFT - 6, y(tick) + 4, number(tick), "end"))
+        parts.append(_text(x(tick), y(0) + 17, number(tick), "middle"))
+    shape = Markup('<polyline class="curve curve-{}" points="{}"/>')
+    for i, (false, true) in enumerate(curves.values()):
+        points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in _thinned(list(zip(false, true, strict=True))))
+        parts.append(shape.format(min(i, 3), points))
+    parts.append(_line("axis", x(0), y(0), x(1), y(0)) + _line("axis", x(0), y(0), x(0), y(1)))
+    parts.append(
+        _text(x(0.5), y(0) + 36, "false positive rate", "middle") + _text(x(0), TOP - 8, "true positive rate", "start")
+    )
+    return _svg(parts, f"ROC curves of {', '.join(curves)}.", LEFT + side + 2 * RIGHT, TOP + side + BOTTOM)
+
+
+def heat_map(
+    rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float | None]], *, low: float, high: float
+) -> Markup | None:
+    """Draws a table of numbers as cells, each with its number and the stronger in colour the nearer it is to ``high``.
+
+    Cells of ``low`` and less are empty of colour; ``None`` is drawn as a dash.
+    """
+    if not rows or not columns or len(values) != len(rows) or any(len(row) != len(columns) for row in values):
+        return None
+    left, top = 16 + 7 * min(28, max(map(len, rows))), 20 + 5 * min(28, max(map(len, columns)))
+    wide, tall = 58, 24
+    shape = Markup('<rect class="cell" x="{:.1f}" y="{:.1f}" width="{}" height="{}" fill-opacity="{:.2f}"/>')
+    slanted = Markup(
+        '<text x="{0:.1f}" y="{1:.1f}" text-anchor="start" transform="rotate(-35 {0:.1f} {1:.1f})">{2}</text>'
+    )
+    parts = [
+        slanted.format(left + (j + 0.4) * wide, top - 8, visible(_shortened(name))) for j, name in enumerate(columns)
+    ]
+    for i, (name, row) in enumerate(zip(rows, values, strict=True)):
+        y = top + i * tall
+        parts.append(_text(left - 8, y + 16, _shortened(name), "end"))
+        for j, value in enumerate(row):
+            x = left + j * wide
+            if value is None or not abs(value) < HUGE:
+                parts.append(_text(x + wide / 2, y + 16, "–", "middle"))
+                continue
+            share = min(max((value - low) / (high - low), 0.0), 1.0)
+            parts.append(shape.format(x + 1, y + 1, wide - 2, tall - 2, 0.04 + 0.56 * share**2))
+            parts.append(_text(x + wide / 2, y + 16, f"{value:.3f}", "middle", "cell-number"))
+    words = f"Table of {len(rows)} rows and {len(columns)} columns, from {number(low)} to {number(high)}."
+    return _svg(parts, words, left + wide * len(columns) + 60, top + tall * len(rows) + 10)
 
 
 def bar(share: float, *, marked: bool = False) -> Markup:
@@ -180,6 +234,16 @@ def _shortened(name: str, length: int = 28) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def _svg(parts: Sequence[Markup], description: str) -> Markup:
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns ``points`` without those that lie on a straight stretch, which most points of a ROC curve do."""
+    kept = points[:1]
+    for before, point, after in zip(points, points[1:], points[2:], strict=False):
+        (ax, ay), (bx, by), (cx, cy) = before, point, after
+        if abs((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)) > 1e-12:
+            kept.append(point)
+    return [*kept, points[-1]]
+
+
+def _svg(parts: Sequence[Markup], description: str, width: float = WIDTH, height: float = HEIGHT) -> Markup:
     opening = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">')
-    return opening.format(WIDTH, HEIGHT, visible(description)) + Markup().join(parts) + Markup("</svg>")
+    return opening.format(width, height, visible(description)) + Markup().join(parts) + Markup("</svg>")

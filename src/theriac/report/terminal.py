@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from theriac.finding import Finding, Verdict
+from theriac.finding import Table as Figures
 from theriac.report.story import overall, verdict_sentence
 from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, sentence, visible
 
@@ -54,6 +55,24 @@ def summary(
         console.print(Text.assemble(("  Report  ", "bold"), visible(str(report))), soft_wrap=True)
     for i, command in enumerate(commands):
         console.print(Text.assemble(("          " if i else "  Next    ", "bold"), visible(command)), soft_wrap=True)
+
+
+def print_table(table: Figures, console: Console | None = None) -> None:
+    """Prints a table of results."""
+    shown = Table(*map(visible, table.columns), title=visible(table.title), title_justify="left", box=None)
+    for column in shown.columns[1:]:
+        column.justify = "right"
+    for row in table.rows:
+        shown.add_row(*map(_cell, row))
+    console = console or Console()
+    console.print()
+    console.print(shown)
+
+
+def _cell(value: str | float | int | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if isinstance(value, float) else visible(str(value))
 
 
 def _verdict(findings: Sequence[Finding]) -> Text:

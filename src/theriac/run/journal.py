@@ -47,15 +47,24 @@ class Journal:
             UserError: If it cannot be written; what was written before stays.
         """
         self._known[key] = result
-        line = json.dumps({"key": key, "step": step, "result": result}, allow_nan=False) + "\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab+") as file:
-                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                    line = "\n" + line  # the last run was killed in the middle of a line
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            what = f"cannot write: {error.strerror or error}"
-            raise UserError(what, where=self.path, do="free some space, then run the same again to go on") from None
+        append(self.path, json.dumps({"key": key, "step": step, "result": result}, allow_nan=False))
+
+
+def append(path: Path, line: str) -> None:
+    """Appends a line to a file, on a line of its own even if the last was cut short, and makes sure that it is there.
+
+    Raises:
+        UserError: If it cannot be written; what was written before stays.
+    """
+    line += "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:
+            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                line = "\n" + line  # the last run was killed in the middle of a line
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        what = f"cannot write: {error.strerror or error}"
+        raise UserError(what, where=path, do="free some space, then run the same again to go on") from None

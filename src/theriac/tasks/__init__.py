@@ -5,4 +5,19 @@ A task maker is a frozen dataclass of settings with ``make``; what it makes is a
 
 from theriac.registry import Registry
 
-TASKS = Registry("theriac.tasks", {})
+TASKS = Registry(
+    "theriac.tasks",
+    {
+        "corner": "theriac.tasks.variants:Corner",
+        "noise": "theriac.tasks.variants:Noise",
+        "patch": "theriac.tasks.variants:Patch",
+        "blend": "theriac.tasks.variants:Blend",
+        "sinusoid": "theriac.tasks.variants:Sinusoid",
+        "warp": "theriac.tasks.variants:Warp",
+        "source-specific": "theriac.tasks.variants:SourceSpecific",
+        "ablation": "theriac.tasks.ablation:Ablation",
+        "adversarial": "theriac.tasks.adversarial:Adversarial",
+        "toy": "theriac.tasks.toy:Toy",
+        "language": "theriac.tasks.language:Language",
+    },
+)

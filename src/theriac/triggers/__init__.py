@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 TRIGGERS = Registry(
     "theriac.triggers",
     {
+        "corner": "theriac.triggers.corner:Corner",
         "patch": "theriac.triggers.patch:Patch",
         "blend": "theriac.triggers.blend:Blend",
         "sinusoid": "theriac.triggers.sinusoid:Sinusoid",
         "warp": "theriac.triggers.warp:Warp",
+        "noise": "theriac.triggers.noise:Noise",
     },
 )
 

@@ -119,7 +119,7 @@ class ActivationRanking:
     ) -> dict[int, Split]:
         moments = ClassMoments(classes, rows.shape[1])
         for x, y in zip(torch.split(rows, 4096), torch.split(labels, 4096), strict=True):
-            moments.update(x, y)
+            moments.update(x.double(), y)  # the order of rows must not matter
         splits = {}
         for c in range(classes):
             own = rows[labels == c].double()

@@ -7,12 +7,15 @@ import pyarrow.parquet as pq
 
 from theriac.data.images import ImageData
 from theriac.detect import DataScan
+from theriac.detect.inputs.observing import Inputs
 from theriac.files import replacing
 from theriac.finding import Finding, RankedExamples
 
 
-def write_scores(path: Path, data: ImageData, scan: DataScan, *, named: str | None = None) -> Finding:
+def write_scores(path: Path, data: ImageData | Inputs, scan: DataScan, *, named: str | None = None) -> Finding:
     """Writes row, label, score, suspected and reason of every row of ``data``, and returns the finding that names it.
+
+    Inputs that are not images have no labels there: the column is empty.
 
     The finding calls the file ``named``, or by its path as given.
 
@@ -20,10 +23,11 @@ def write_scores(path: Path, data: ImageData, scan: DataScan, *, named: str | No
         UserError: If the file cannot be written; nothing is left behind then.
     """
     scores = scan.scores
+    labels = [data.classes[c] for c in data.labels.tolist()] if isinstance(data, ImageData) else [None] * len(data)
     table = pa.table(
         {
             "row": pa.array(range(len(data)), pa.int64()),
-            "label": pa.array([data.classes[c] for c in data.labels.tolist()], pa.string()).dictionary_encode(),
+            "label": pa.array(labels, pa.string()).dictionary_encode(),
             "score": pa.array(scores.values.tolist(), pa.float64()),
             "suspected": pa.array(scores.suspected.tolist(), pa.bool_()),
             "reason": pa.array(scores.reasons, pa.string()).dictionary_encode(),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from theriac.detect.statistics import shrunk, whitening
+from theriac.detect.shrinkage import shrunk, whitening
 
 
 @dataclass(frozen=True)

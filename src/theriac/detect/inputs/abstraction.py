@@ -22,7 +22,8 @@ from torch import Tensor
 from theriac.detect.inputs.base import LayerDetector
 from theriac.detect.inputs.observing import Observations, Seen, gather
 from theriac.detect.inputs.perceptron import ROWS, descend, forward, perceptron
-from theriac.detect.statistics import ClassMoments, whitening
+from theriac.detect.shrinkage import whitening
+from theriac.detect.statistics import ClassMoments
 from theriac.errors import UserError
 
 NEGLIGIBLE = 1e-6

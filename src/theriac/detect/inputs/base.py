@@ -63,6 +63,8 @@ class LayerDetector(ABC):
     paper: ClassVar[str]
     mode: ClassVar[Mode] = "online"
     needs: ClassVar[frozenset[Need]] = frozenset({"trusted"})
+    welcomes: ClassVar[frozenset[Need]] = frozenset()
+    """What it makes use of where it is given, but can do without."""
     learned: ClassVar[tuple[str, ...]] = ()
     positive: ClassVar[bool] = True
     """Whether raw scores are positive and heavy-tailed, so that logarithms are compared."""
@@ -98,8 +100,7 @@ class LayerDetector(ABC):
     ) -> Self:
         """Learns as :meth:`fit` does, from observations; ``held`` sets scale and threshold."""
         self._check_needs(untrusted, anomalous)
-        if "untrusted" not in self.needs:
-            untrusted = None
+        untrusted = untrusted if self.uses("untrusted") else None
         self.model_, self.layers_ = trusted.model, trusted.layers
         self._learn(trusted, untrusted, anomalous if "anomalies" in self.needs else None)
         scores: dict[str, list[Tensor]] = {}
@@ -114,15 +115,21 @@ class LayerDetector(ABC):
         """Sets scale and threshold by the ``scores`` [n] of held-out trusted inputs."""
         if not all(values.isfinite().all() for values in scores.values()):
             raise UserError(f"scores of {self.name} on trusted inputs are not finite", do="check the model's weights")
-        self.combination_ = Combination(self.combine, positive=self.positive).fit(scores)
+        self.combination_ = self._combination().fit(scores)
         combined = self.combination_(scores)
         self.calibration_ = len(combined)
         self.threshold_ = conformal_threshold(combined, self.false_positive_rate)
         return self
 
+    @classmethod
+    def uses(cls, what: Need) -> bool:
+        """Returns whether the method looks at something if it is given."""
+        return what in cls.needs | cls.welcomes
+
     def chosen_layers(self, model: Any) -> tuple[str, ...]:
-        """Returns the layers that are looked at."""
-        return tuple(self.layers or (*default_layers(model), model.head()[0]))
+        """Returns the layers that are looked at; a vocabulary's logits are too many to be among the default ones."""
+        answers = [model.head()[0]] if model.classes else []
+        return tuple(self.layers or (*default_layers(model), *answers))
 
     @abstractmethod
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
@@ -138,8 +145,17 @@ class LayerDetector(ABC):
         Raises:
             UserError: If the detector is not fitted.
         """
-        self._check_fitted()
+        self.check_fitted()
         return self._score(observe(self.model_, inputs, self.layers_))
+
+    def score_observed(self, seen: Seen) -> dict[str, Tensor]:
+        """Scores as :meth:`score` does, from observations.
+
+        Raises:
+            UserError: If the detector is not fitted.
+        """
+        self.check_fitted()
+        return self._score(seen)
 
     def aggregate(self, scores: Mapping[str, Tensor]) -> Tensor:
         """Returns one score [b] of the layers' raw scores; comparable with ``threshold_``."""
@@ -149,7 +165,12 @@ class LayerDetector(ABC):
         """Returns bool [b]: which inputs are above the threshold."""
         return self.aggregate(self.score(inputs)) > self.threshold_
 
-    def _check_fitted(self) -> None:
+    def _combination(self) -> Combination:
+        """Returns how layers become one score, not fitted; to override where a setting decides on ``positive``."""
+        return Combination(self.combine, positive=self.positive)
+
+    def check_fitted(self) -> None:
+        """Raises ``UserError`` if nothing was learned yet."""
         if not hasattr(self, "threshold_"):
             raise UserError("the detector is not fitted", do="call fit with trusted inputs, or load a fitted one")
 
@@ -165,7 +186,7 @@ class LayerDetector(ABC):
         Raises:
             UserError: If the detector is not fitted.
         """
-        self._check_fitted()
+        self.check_fitted()
         values, predicted, worst, done = [torch.zeros(0).double()], [torch.zeros(0).long()], [torch.zeros(0).long()], 0
         keys = list(self.combination_.centre_)
         for batch, _ in inputs.batches(self.batch_size, self.model_.device):
@@ -212,7 +233,7 @@ class LayerDetector(ABC):
         """
         from theriac.detect.inputs.saving import save_detector
 
-        self._check_fitted()
+        self.check_fitted()
         save_detector(folder, self, dict(notes or {}))
 
     @classmethod
@@ -252,7 +273,7 @@ class LayerDetector(ABC):
         self.model_ = model
         self.layers_ = tuple(str(layer) for layer in state["layers_"])
         self.widths_ = {str(layer): int(width) for layer, width in state["widths_"].items()}
-        self.combination_ = Combination(self.combine, positive=self.positive).restore(state["combination_"])
+        self.combination_ = self._combination().restore(state["combination_"])
         self.threshold_, self.calibration_ = float(state["threshold_"]), int(state["calibration_"])
         return self
 

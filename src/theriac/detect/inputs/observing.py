@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from theriac.models.activations import Activations
+
+if TYPE_CHECKING:
+    from theriac.detect.inputs.caching import ActivationCache
 
 
 class Inputs(Protocol):
@@ -63,7 +66,7 @@ class Seen:
     """One batch of observations.
 
     Attributes:
-        rows: Layer -> float activations [b, width].
+        rows: Layer -> float activations [b, width], or [b, channels, places] where the layer's name asks for places.
         predicted: int64 [b], the classes that the model gives the inputs to; all 0 if it does not classify.
         labels: int64 [b], the labels that came with the inputs; most methods must not look at them.
     """
@@ -112,7 +115,19 @@ class Observations:
 
     def kept(self) -> "Observations":
         """Returns observations made once, now, and kept in memory; the inputs are read again when asked for."""
-        return _Kept(self)
+        return KeptObservations(self, gather(self))
+
+    def cached(self, cache: "ActivationCache") -> "Observations":
+        """Returns the same observations, kept on disk from their first iteration on."""
+        from theriac.detect.inputs.caching import CachedObservations
+
+        return CachedObservations(self, cache)
+
+    def inputs_at(self, part: slice) -> Any:
+        """Reads the inputs of some rows again, as the model takes them."""
+        index = torch.arange(part.start, part.stop)
+        batch, _ = next(self.data[index].batches(len(index), self.model.device))
+        return batch
 
 
 class _Part(Observations):
@@ -126,13 +141,32 @@ class _Part(Observations):
         for seen in self.whole:
             yield Seen({layer: seen.rows[layer] for layer in self.layers}, seen.predicted, seen.labels, seen._inputs)
 
+    def kept(self) -> Observations:
+        return self if isinstance(self.whole, KeptObservations) else super().kept()
 
-class _Kept(Observations):
-    """Observations in memory."""
 
-    def __init__(self, source: Observations) -> None:
+class KeptObservations(Observations):
+    """Observations in memory.
+
+    Args:
+        source: Where they come from.
+        seen: They themselves.
+    """
+
+    def __init__(self, source: Observations, seen: "Gathered") -> None:
         super().__init__(source.model, source.data, source.layers, source.batch_size)
-        self._seen = gather(source)
+        self._seen = seen
+
+    def kept(self) -> Observations:
+        """Returns itself."""
+        return self
+
+    def at(self, index: Tensor) -> "KeptObservations":
+        """Returns the observations of the inputs at ``index`` (integers)."""
+        rows = {layer: rows[index] for layer, rows in self._seen.rows.items()}
+        part = KeptObservations(self, Gathered(rows, self._seen.predicted[index], self._seen.labels[index]))
+        part.data = self.data[index]
+        return part
 
     def __iter__(self) -> Iterator[Seen]:
         device = self.model.device
@@ -142,13 +176,8 @@ class _Kept(Observations):
                 {layer: rows[part].to(device) for layer, rows in self._seen.rows.items()},
                 self._seen.predicted[part].to(device),
                 self._seen.labels[part].to(device),
-                lambda part=part: self._read(part),  # type: ignore[misc]
+                lambda part=part: self.inputs_at(part),  # type: ignore[misc]
             )
-
-    def _read(self, part: slice) -> Any:
-        index = torch.arange(part.start, part.stop)
-        batch, _ = next(self.data[index].batches(len(index), self.model.device))
-        return batch
 
 
 @dataclass(frozen=True)

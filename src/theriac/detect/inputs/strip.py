@@ -95,9 +95,8 @@ class Strip(LayerDetector):
         if over.shape[-2:] != images.shape[-2:]:
             over = F.interpolate(over, size=images.shape[-2:], mode="bilinear", antialias=True, align_corners=False)
         entropies = []
-        for part in torch.split(
-            images, max(1, self.batch_size // len(over))
-        ):  # no more memory than one batch of inputs
+        # no more memory than one batch of inputs
+        for part in torch.split(images, max(1, self.batch_size // len(over))):
             mixed = (part[:, None] + over).clamp(max=1)
             answers = observe(model, mixed.flatten(0, 1), (head,)).rows[head].double().log_softmax(1)
             entropies.append(-(answers.exp() * answers).sum(1).view(len(part), len(over)).mean(1))

@@ -22,7 +22,8 @@ from torch import Tensor
 from theriac.detect.inputs.base import LayerDetector
 from theriac.detect.inputs.observing import Observations, Seen, gather
 from theriac.detect.inputs.perceptron import ROWS, descend, forward, perceptron
-from theriac.detect.statistics import ClassMoments, whitening
+from theriac.detect.shrinkage import whitening
+from theriac.detect.statistics import ClassMoments
 
 SMALLEST_VARIANCE = 1e-2
 """Of the decoder, where trusted rows vary by 1: a dimension that is rebuilt too well must not outweigh all others."""
