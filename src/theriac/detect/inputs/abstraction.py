@@ -21,7 +21,7 @@ from torch import Tensor
 
 from theriac.detect.inputs.base import LayerDetector
 from theriac.detect.inputs.observing import Observations, Seen, gather
-from theriac.detect.inputs.perceptron import descend, forward, perceptron
+from theriac.detect.inputs.perceptron import ROWS, descend, forward, perceptron
 from theriac.detect.shrinkage import whitening
 from theriac.detect.statistics import ClassMoments
 from theriac.errors import UserError
@@ -31,6 +31,10 @@ NEGLIGIBLE = 1e-6
 
 UNAVOIDABLE = 1e-4
 """Variance of a misfit, where abstractions vary by 1, that is put down to rounding and to the short training."""
+
+
+LARGEST = 1e6
+"""Standard deviations at which a value is cut, so that no score is infinite."""
 
 
 @dataclass
@@ -66,7 +70,7 @@ class Abstraction(LayerDetector):
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
         if len(trusted.layers) < 2:
             raise UserError(f"{self.name} compares layers, and there is one", do="name at least two, in their order")
-        seen, device = gather(trusted), trusted.model.device
+        seen, device = gather(trusted, ROWS, self.seed), trusted.model.device
         classes = max(1, len(trusted.model.classes)) if self.conditional else 1
         predicted = (seen.predicted if self.conditional else torch.zeros_like(seen.predicted)).to(device)
         self.maps_: dict[str, dict[str, Tensor]] = {}
@@ -112,7 +116,8 @@ class Abstraction(LayerDetector):
     def _abstract(self, layer: str, rows: Tensor) -> Tensor:
         """Returns tau of ``rows``, [b, size]."""
         known = self.maps_[layer]
-        return ((rows.double() - known["mean"]) @ known["directions"].T).float()
+        tau: Tensor = (rows.double() - known["mean"]) @ known["directions"].T
+        return tau.clamp(-LARGEST, LARGEST).float()
 
     def _score(self, seen: Seen) -> dict[str, Tensor]:
         scores, before = {}, None

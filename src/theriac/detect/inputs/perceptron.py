@@ -9,6 +9,9 @@ from torch import Tensor
 
 BATCH = 128
 
+ROWS = 20_000
+"""Rows in memory that a network learns from, at most; more would not be seen often enough to matter."""
+
 
 def perceptron(widths: Sequence[int], generator: torch.Generator, device: torch.device | str = "cpu") -> list[Tensor]:
     """Returns [weight, bias, weight, bias, ...] of a network with one layer between any two ``widths``.

@@ -8,9 +8,10 @@ predicted class (a conditional autoencoder), because a triggered input is unlike
 The decoder's variance is learned, dimension by dimension (Rybkin et al., "Simple and Effective VAE Training with
 Calibrated Decoders", ICML 2021), because one variance for all hides what is small and yet never varies. Scores take
 the posterior's mean instead of a sample, so that an input always has the same score. And the network learns for a fixed
-number of steps.
+number of steps, from a sample of the rows if there are very many.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -20,12 +21,16 @@ from torch import Tensor
 
 from theriac.detect.inputs.base import LayerDetector
 from theriac.detect.inputs.observing import Observations, Seen, gather
-from theriac.detect.inputs.perceptron import descend, forward, perceptron
+from theriac.detect.inputs.perceptron import ROWS, descend, forward, perceptron
 from theriac.detect.shrinkage import whitening
 from theriac.detect.statistics import ClassMoments
 
 SMALLEST_VARIANCE = 1e-2
 """Of the decoder, where trusted rows vary by 1: a dimension that is rebuilt too well must not outweigh all others."""
+
+
+LARGEST = 1e6
+"""Standard deviations at which a value is cut, so that no score is infinite."""
 
 
 @dataclass
@@ -61,7 +66,7 @@ class Vae(LayerDetector):
     learned: ClassVar[tuple[str, ...]] = ("nets_", "classes_")
 
     def _learn(self, trusted: Observations, untrusted: Observations | None, anomalous: Tensor | None) -> None:
-        seen = gather(trusted)
+        seen = gather(trusted, ROWS, self.seed)
         device = trusted.model.device
         self.classes_ = max(1, len(trusted.model.classes)) if self.conditional else 1
         predicted = (seen.predicted if self.conditional else torch.zeros_like(seen.predicted)).to(device)
@@ -83,7 +88,7 @@ class Vae(LayerDetector):
         def loss(index: Tensor) -> Tensor:
             noise = torch.randn(len(index), self.latent, generator=generator).to(x)
             misfit, divergence = self._parts(net, x[index], told[index], noise)
-            bound: Tensor = misfit + net["log_variance"].sum() + 2 * self.divergence * divergence
+            bound: Tensor = misfit + _bounded(net["log_variance"]).sum() + 2 * self.divergence * divergence
             return bound.mean() / (2 * width)
 
         parts = [*net["encoder"], *net["decoder"], net["log_variance"]]
@@ -98,7 +103,7 @@ class Vae(LayerDetector):
 
     def _white(self, net: dict[str, Any], rows: Tensor) -> Tensor:
         white: Tensor = (rows.double() - net["mean"]) @ net["whitening"].T
-        return white.float()
+        return white.clamp(-LARGEST, LARGEST).float()
 
     def _parts(self, net: dict[str, Any], x: Tensor, told: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns the misfit of what is rebuilt, in the decoder's variance, and the code's divergence, both [b]."""
@@ -107,8 +112,7 @@ class Vae(LayerDetector):
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
         code = mean if noise is None else mean + noise * (log_variance / 2).exp()
         rebuilt = forward(net["decoder"], torch.cat([code, told], 1))
-        variance = net["log_variance"].exp().clamp(min=SMALLEST_VARIANCE)
-        return ((x - rebuilt).square() / variance).sum(1), divergence
+        return ((x - rebuilt).square() / _bounded(net["log_variance"]).exp()).sum(1), divergence
 
     def _score(self, seen: Seen) -> dict[str, Tensor]:
         return {
@@ -119,3 +123,7 @@ class Vae(LayerDetector):
         """Returns the bound on the negative log-likelihood per dimension [b], without its constants."""
         misfit, divergence = self._parts(net, self._white(net, rows), self._told(predicted), None)
         return (misfit.double() / 2 + self.divergence * divergence.double()) / rows.shape[1]
+
+
+def _bounded(log_variance: Tensor) -> Tensor:
+    return log_variance.clamp(min=math.log(SMALLEST_VARIANCE))
