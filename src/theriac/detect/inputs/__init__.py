@@ -21,4 +21,4 @@ METHODS = Registry(
         "vae": "theriac.detect.inputs.vae:Vae",
     },
 )
-DEFAULT = "mahalanobis"
+DEFAULT = "auto"

@@ -19,7 +19,7 @@ class Surprise:
 
     >>> usual = torch.linspace(0, 1, 999)
     >>> [round(float(x), 2) for x in Surprise().fit(usual)(torch.tensor([0.0, 0.5, 1.5]))]
-    [0.0, 0.69, 14.36]
+    [0.0, 0.69, 14.14]
     """
 
     def fit(self, scores: Tensor) -> "Surprise":
