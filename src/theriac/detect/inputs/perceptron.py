@@ -16,14 +16,14 @@ ROWS = 20_000
 def perceptron(widths: Sequence[int], generator: torch.Generator, device: torch.device | str = "cpu") -> list[Tensor]:
     """Returns [weight, bias, weight, bias, ...] of a network with one layer between any two ``widths``.
 
-    Weights are scaled as He et al. 2015 do, those of the last layer to a tenth of it, so that it starts near zero.
+    Weights are scaled as He et al. 2015 do; those of the last layer are 0, so that the first answer to all is 0.
 
     >>> [list(part.shape) for part in perceptron((3, 8, 2), torch.Generator())]
     [[8, 3], [8], [2, 8], [2]]
     """
     parts = []
     for place, (i, o) in enumerate(pairwise(widths)):
-        scale = (2 / i) ** 0.5 * (0.1 if place == len(widths) - 2 else 1)
+        scale = (2 / i) ** 0.5 if place < len(widths) - 2 else 0.0
         weight = torch.randn(o, i, generator=generator) * scale  # drawn on the CPU: the same wherever the model is
         parts += [weight.to(device), torch.zeros(o, device=device)]
     return parts
