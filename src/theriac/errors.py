@@ -36,5 +36,9 @@ class UserError(TheriacError):
         super().__init__(" ".join(f"{prefix}{what}{suffix}".split()))
 
 
+class Inapplicable(UserError):
+    """A method that this kind of model or data is not for; another choice of settings would not help."""
+
+
 class Refused(UserError):
     """A file that theriac will not open because it is, or may be, hostile."""

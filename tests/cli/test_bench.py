@@ -13,8 +13,8 @@ TOY = ["--set", "toy.trusted=200", "--set", "toy.untrusted=100", "--set", "toy.t
 TOY += ["--set", "toy.steps=120", "--set", "toy.rows=600"]
 
 
-def bench(out: Path, *options: str | Path) -> int:
-    return run(["bench", "--tasks", "toy", "--detectors", "mahalanobis", "--out", str(out), *TOY, *map(str, options)])
+def bench(out: Path, *options: str | Path, detector: str = "mahalanobis") -> int:
+    return run(["bench", "--tasks", "toy", "--detectors", detector, "--out", str(out), *TOY, *map(str, options)])
 
 
 def lines(text: str) -> list[dict[str, object]]:
@@ -45,7 +45,7 @@ def test_one_line_each_and_what_is_there_is_not_measured_again(tmp_path: Path, c
     assert again[0] == printed[0]
     assert without_seconds(again[1]) == without_seconds(printed[1])
     text = stored.read_text()
-    assert bench(out, "--seeds", "2", "--set", "mahalanobis.shrinkage=0.001") == 0  # which it is by itself
+    assert bench(out, "--seeds", "2", "--set", "mahalanobis.batch_size=256") == 0  # which it is by itself
     assert stored.read_text() == text
     shown = capsys.readouterr()
     assert "2/2 toy 1 mahalanobis: AUROC" in shown.err
@@ -60,7 +60,16 @@ def test_what_fails_is_a_line_and_exit_3(tmp_path: Path, capsys) -> None:
     [line] = lines(capsys.readouterr().out)
     assert "no layer 'nowhere'" in line["error"]
     assert line["auroc"] is None
-    assert "Not measured" in (tmp_path / "table.md").read_text()
+    assert "Without figures" in (tmp_path / "table.md").read_text()
+
+
+def test_a_detector_that_is_not_for_a_task_is_no_failure(tmp_path: Path, capsys) -> None:
+    for _ in range(2):  # nor is it tried again
+        assert bench(tmp_path, "--seeds", "1", "--json", detector="strip") == 0
+        [line] = lines(capsys.readouterr().out)
+        assert line["error"]
+        assert not line["applicable"]
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1
 
 
 def test_another_process_measures_the_same(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from theriac.finding import Table
 from theriac.report import AuditReport, summary
+from theriac.report.terminal import print_table
 
 Make = Callable[..., AuditReport]
 
@@ -42,3 +44,13 @@ def test_nothing_found_and_nothing_checked_are_told_apart(make: Make, empty: Aud
     text = _printed(make().model_copy(update={"findings": clean, "repair": None}))
     assert "✓ No poisoning found in what was checked." in text
     assert "? Nothing was checked in this system." in _printed(empty)
+
+
+def test_a_wide_table_of_figures_is_not_cut_off(capsys) -> None:
+    names = [f"task-number-{k}" for k in range(20)]
+    print_table(Table(title="AUROC", columns=["detector", *names], rows=[["mahalanobis", *[0.9876] * 20]]))
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in names)
+    assert shown.count("0.9876") == 20
+    print_table(Table(title="Why", columns=["detector", "why"], rows=[["a", "words " * 40]]))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 120

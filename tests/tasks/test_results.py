@@ -55,7 +55,7 @@ def test_tables_average_seeds_and_keep_ablations_and_failures_apart(tmp_path: Pa
     assert by_title["Realised false positive rate"].rows[-1][-1] == 0.03
     [alarms] = [table for title, table in by_title.items() if "ablations" in title]
     assert alarms.rows == [["good", 0.5, 0.5, 0.5]]
-    assert by_title["Not measured"].rows == [["bad|one", "broke", "corner 0, warp 1"]]
+    assert by_title["Without figures"].rows == [["bad|one", "broke", "corner 0, warp 1"]]
     assert "| good | 0.9000 | 0.7000 | 0.8000 | 0.7000 |" in markdown(results)
     assert r"bad\|one" in markdown(results)
     [picture] = draw(results, tmp_path)

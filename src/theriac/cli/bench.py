@@ -42,7 +42,8 @@ def bench(
     """Measure detectors on tasks, each with several seeds; a killed run goes on when the same command is given again.
 
     Writes OUT/results.jsonl (one line per task, detector and seed), OUT/table.md, OUT/auroc.svg and
-    OUT/tpr_at_1pct_fpr.svg. What fails is a line that says why; the exit status is 3 then.
+    OUT/tpr_at_1pct_fpr.svg. What fails is a line that says why, and the
+    exit status is 3 then; a detector that is not for a task's kind of inputs is such a line too, but no failure.
 
     Args:
         out: Folder of the results; tasks are made below it.
@@ -75,7 +76,7 @@ def bench(
             _tell(result, len(found), len(keys), run)
     ordered = [found[key] for key in keys if key in found]
     _finish(ordered, out, run)
-    return ExitCode.INCONCLUSIVE if any(result.error for result in ordered) else ExitCode.NOTHING
+    return ExitCode.INCONCLUSIVE if any(result.failed for result in ordered) else ExitCode.NOTHING
 
 
 def _results(left: "list[Pair]", workers: int, ray: bool, progress: Progress) -> "Iterator[Result]":
@@ -117,7 +118,7 @@ def _tell(result: "Result", done: int, total: int, run: Run, *, again: bool = Fa
         print(result.line(), flush=True)
         return
     if result.error is not None:
-        said = f"not measured: {result.error}"
+        said = f"{'not measured' if result.failed else 'not applicable'}: {result.error}"
     elif result.ablation:
         said = f"ablation, {result.alarms:.3f} above the threshold"
     else:

@@ -13,6 +13,8 @@ from theriac.finding import Table as Figures
 from theriac.report.story import overall, verdict_sentence
 from theriac.report.words import KINDS, REPAIR_WORDS, WORDS, probability, sentence, visible
 
+WIDEST = 400
+
 _LOOKS: dict[Verdict, tuple[str, str]] = {
     "poisoned": ("✗", "bold red"),
     "clean": ("✓", "bold green"),
@@ -59,14 +61,23 @@ def summary(
 
 def print_table(table: Figures, console: Console | None = None) -> None:
     """Prints a table of results."""
-    shown = Table(*map(visible, table.columns), title=visible(table.title), title_justify="left", box=None)
-    for column in shown.columns[1:]:
+    shown = Table(title=visible(table.title), title_justify="left", box=None)
+    for name in table.columns:
+        shown.add_column(visible(name))
+    figures = not any(isinstance(cell, str) for row in table.rows for cell in row[1:])
+    for column in shown.columns[1:] if figures else []:
         column.justify = "right"
     for row in table.rows:
         shown.add_row(*map(_cell, row))
     console = console or Console()
+    cells = [table.columns, *([_cell(cell) for cell in row] for row in table.rows)]
+    lengths = [max(map(len, column)) for column in zip(*cells, strict=False)]
+    before = console.width
+    if figures:  # better broken by the terminal than cut off
+        console.width = max(before, min(WIDEST, sum(lengths) + 2 * len(lengths)))
     console.print()
     console.print(shown)
+    console.width = before
 
 
 def _cell(value: str | float | int | None) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from theriac import __version__
 from theriac.detect.inputs import METHODS
-from theriac.errors import UserError
+from theriac.errors import Inapplicable, UserError
 from theriac.files import sha256_file
 from theriac.registry import configured, settings_of
 from theriac.run.device import pick_device
@@ -179,6 +179,7 @@ def failed(pair: Pair, contender: Contender, error: Exception) -> Result:
         detector=contender.name,
         seed=pair.seed,
         key=contender.key,
+        applicable=not isinstance(error, Inapplicable),
         error=said if isinstance(error, UserError) else f"unexpected {type(error).__name__}: {said}",
         device=pair.device,
         theriac=__version__,

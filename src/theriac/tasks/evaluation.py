@@ -12,6 +12,7 @@ from torch import Tensor
 
 from theriac import metrics
 from theriac.data.images import ImageData
+from theriac.data.text import TextData
 from theriac.detect.evidence import histogram, thumbnail
 from theriac.files import replacing, write_text
 from theriac.report import charts
@@ -115,14 +116,15 @@ def _mistakes(task: Task, measured: Measured) -> str:
 
 def _shown(task: Task, measured: Measured, rows: Tensor) -> Sequence[Example]:
     inputs, classes = task.test.inputs, task.model.classes
-    texts = getattr(inputs, "texts", None)
     examples = []
     for row in rows.tolist():
         caption = f"row {row}, score {float(measured.scores[row]):.2f}"
         if len(classes) > 1:
             caption += f", taken for {classes[int(measured.predicted[row])]}"
         png = thumbnail(inputs.images[row]) if isinstance(inputs, ImageData) else None
-        text = None if texts is None else str(texts[row])[:LONGEST]
+        text = None
+        if isinstance(inputs, TextData) and hasattr(task.model, "tokenizer"):
+            text = str(task.model.tokenizer.decode(inputs.row(row)))[:LONGEST]
         examples.append(Example(caption, png, text))
     return examples
 

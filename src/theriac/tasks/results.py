@@ -31,6 +31,7 @@ class Result(Record):
     seed: int
     key: str = Field(default="", description="digest of everything that the figures depend on")
     error: str | None = None
+    applicable: bool = Field(default=True, description="false: the detector is not for such inputs, as ``error`` says")
     auroc: float | None = None
     ap: float | None = Field(default=None, description="average precision")
     tpr_at_1pct_fpr: float | None = None
@@ -67,6 +68,11 @@ class Result(Record):
     device: str = ""
     theriac: str = ""
 
+    @property
+    def failed(self) -> bool:
+        """Whether there are no figures though there should be some."""
+        return self.error is not None and self.applicable
+
     def line(self) -> str:
         """Returns the result as one line of JSON."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False)
@@ -92,9 +98,9 @@ class Results:
             self._known[result.key] = result
 
     def get(self, key: str) -> Result | None:
-        """Returns the result under ``key`` if there is one that did not fail."""
+        """Returns the result under ``key`` if there is one that would not be better at another try."""
         known = self._known.get(key)
-        return None if known is None or known.error else known
+        return None if known is None or known.failed else known
 
     def put(self, result: Result) -> None:
         """Appends ``result``.

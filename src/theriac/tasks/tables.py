@@ -37,7 +37,7 @@ def tables(results: Sequence[Result]) -> list[Table]:
     if good:
         made.append(_times(good))
     if failures := _failures(results):
-        made.append(Table(title="Not measured", columns=["detector", "why", "task and seed"], rows=failures))
+        made.append(Table(title="Without figures", columns=["detector", "why", "task and seed"], rows=failures))
     return made
 
 

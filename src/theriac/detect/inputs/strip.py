@@ -21,7 +21,7 @@ from torch import Tensor
 from theriac.detect.inputs.base import LayerDetector, Need
 from theriac.detect.inputs.combining import Combine
 from theriac.detect.inputs.observing import Observations, Seen, observe
-from theriac.errors import UserError
+from theriac.errors import Inapplicable, UserError
 
 USUAL = 1000
 """Trusted inputs that say what entropy is usual, at most: each costs a forward pass of all its superpositions."""
@@ -82,9 +82,9 @@ class Strip(LayerDetector):
         pixels = [batch for batch, _ in trusted.data[index.sort().values].batches(len(index), trusted.model.device)]
         if not all(isinstance(batch, Tensor) and batch.ndim == 4 and batch.is_floating_point() for batch in pixels):
             what = f"{self.name} lays images over each other, and these inputs are none"
-            raise UserError(what, where=trusted.data.name, do="choose another method")
+            raise Inapplicable(what, where=trusted.data.name, do="choose another method")
         if len(trusted.model.classes) < 2:
-            raise UserError(f"{self.name} needs a model that classifies", where=trusted.model.name)
+            raise Inapplicable(f"{self.name} needs a model that classifies", where=trusted.model.name)
         return (torch.cat(pixels) * 255).round().clamp(0, 255).to(torch.uint8)
 
     def _score(self, seen: Seen) -> dict[str, Tensor]:
