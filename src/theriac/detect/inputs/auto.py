@@ -22,7 +22,7 @@ from theriac.detect.inputs.surprise import Surprise
 from theriac.errors import UserError
 from theriac.registry import configured, settings_of
 
-SETTINGS = {"strip": ("count=8",)}
+SETTINGS = {"strip": ("count=4",)}
 """Where a member differs from its defaults: a quarter of the forward passes, for nearly the same ranking."""
 
 
