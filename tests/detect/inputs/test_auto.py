@@ -6,6 +6,7 @@ from theriac.detect.inputs.saving import load_detector
 from theriac.detect.inputs.surprise import Surprise
 from theriac.errors import UserError
 from theriac.metrics import auroc
+from theriac.run.budget import Budget
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,12 @@ def test_untrusted_inputs_bring_members_that_need_them(poisoned_system):
     untrusted = poisoned_system.test[:200]
     both = Auto().fit(poisoned_system.model, poisoned_system.clean, untrusted)
     assert list(both.members_) == ["mahalanobis", "ted", "strip", "quantum-entropy", "likelihood-ratio"]
+    assert both.not_checked() == []
+
+
+def test_what_it_does_without_is_said(fitted, poisoned_system):
+    finding = fitted.scan(poisoned_system.test[:20], budget=Budget(), generator=torch.Generator()).finding
+    assert any("quantum-entropy" in line and "untrusted" in line for line in finding.not_checked)
 
 
 def test_it_is_saved_with_its_members(fitted, poisoned_system, tmp_path):

@@ -30,7 +30,8 @@ SETTINGS = {"strip": ("count=4",)}
 class Auto(LayerDetector):
     """Joins detectors of different kinds: the one to use if in doubt.
 
-    Learned state: ``members_``, the fitted detectors by name, and ``surprise_``, the scale of each one's scores.
+    Learned state: ``members_``, the fitted detectors by name, ``surprise_``, the scale of each one's scores, and
+    ``left_out_``, members that this kind of model or input is not for, and why.
 
     Args:
         online: Members that judge each input by itself.
@@ -75,6 +76,7 @@ class Auto(LayerDetector):
         other = None if untrusted is None else untrusted.kept()
         self.members_: dict[str, LayerDetector] = {}
         self.surprise_: dict[str, Surprise] = {}
+        self.left_out_: dict[str, str] = {}
         scores: dict[str, Tensor] = {}
         for name in (*self.online, *(self.offline if other is not None else ())):
             member = self._member(name)
@@ -82,10 +84,11 @@ class Auto(LayerDetector):
             given = None if other is None else other.only(layers)
             try:
                 member.fit_observed(kept.only(layers), aside.only(layers), given)
-            except UserError:
+            except UserError as error:
                 if name == self.online[0]:
                     raise
-                continue  # it does not fit this kind of model or input: the others are there
+                self.left_out_[name] = str(error)  # it does not fit this kind of model or input: the others do
+                continue
             parts = [member.aggregate(member.score_observed(seen)) for seen in aside.only(layers)]
             self.surprise_[name] = Surprise().fit(torch.cat(parts))
             self.members_[name] = member
@@ -102,6 +105,13 @@ class Auto(LayerDetector):
             for name, member in self.members_.items()
         }
 
+    def not_checked(self) -> list[str]:
+        """Returns which members have no part in the verdict."""
+        given = set(self.offline) & set(self.members_)
+        missing = [f"inputs as a whole ({', '.join(self.offline)}): no untrusted ones were there when it was fitted"]
+        missing = [] if given or not self.offline else missing
+        return [*missing, *(f"inputs by {name}: {why}" for name, why in self.left_out_.items())]
+
     def _reason(self, predicted: int, layer: str) -> str:
         usual = f"taken for {self.model_.classes[predicted]!r} but " if len(self.model_.classes) > 1 else ""
         return f"{usual}unlike trusted inputs, most by {layer}"
@@ -113,12 +123,13 @@ class Auto(LayerDetector):
             for name, member in self.members_.items()
         }
         scales = {name: scale.state() for name, scale in self.surprise_.items()}
-        return super().state() | {"members_": members, "surprise_": scales}
+        return super().state() | {"members_": members, "surprise_": scales, "left_out_": self.left_out_}
 
     def restore(self, state: Mapping[str, Any], model: Any) -> Self:
         """Takes over what :meth:`state` returned."""
         super().restore(state, model)
         self.members_, self.surprise_ = {}, {}
+        self.left_out_ = {str(name): str(why) for name, why in state["left_out_"].items()}
         for name, record in state["members_"].items():
             member = self._member(name)
             if record["version"] != member.version:

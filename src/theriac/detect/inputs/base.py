@@ -213,7 +213,12 @@ class LayerDetector(ABC):
             axis="deviation from trusted inputs, in standard deviations",
             budget=budget,
             seed=generator.initial_seed(),
+            not_checked=self.not_checked(),
         )
+
+    def not_checked(self) -> list[str]:
+        """Returns what this fitted detector does not look at, beyond what no input detector does."""
+        return []
 
     def _reason(self, predicted: int, layer: str) -> str:
         where = f", most in {layer}" if len(self.combination_.centre_) > 1 else ""

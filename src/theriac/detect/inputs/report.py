@@ -1,5 +1,6 @@
 """From the scores of a recorded stream of inputs to a finding."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +38,16 @@ class Stream:
     calibration: int
 
 
-def report(stream: Stream, *, method: Method, model: Observed, axis: str, budget: Budget, seed: int) -> DataScan:
+def report(
+    stream: Stream,
+    *,
+    method: Method,
+    model: Observed,
+    axis: str,
+    budget: Budget,
+    seed: int,
+    not_checked: Sequence[str] = (),
+) -> DataScan:
     """Says whether more of the stream is anomalous than the stated rate of false positives explains.
 
     The scores of inputs that the budget left out are 0 and not suspected; the finding says how many there are.
@@ -47,7 +57,7 @@ def report(stream: Stream, *, method: Method, model: Observed, axis: str, budget
     above = int(suspected.sum())
     probability = round(probability_of_anomalies(above, seen, stream.rate, stream.calibration), 4)
     verdict = verdict_of(probability)
-    not_checked = ["inputs whose activations resemble those of trusted ones"]
+    not_checked = ["inputs whose activations resemble those of trusted ones", *not_checked]
     if seen < total:
         not_checked.insert(0, f"the budget ended after {seen} of {total} inputs")
     if stream.calibration < 1 / stream.rate - 1:
