@@ -20,7 +20,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a task, and a detector beside it that was fitted on it."""
     folder = tmp_path_factory.mktemp("kept")
     Patch(**SMALL).make(folder / "task")
-    assert run(["train", "detector", str(folder / "task"), "--out", str(folder / "detector")]) == 0
+    options = ["--detector", "mahalanobis", "--out", str(folder / "detector")]
+    assert run(["train", "detector", str(folder / "task"), *options]) == 0
     return folder
 
 
