@@ -47,11 +47,11 @@ def main() -> None:
     if not options.database:
         Path(database).unlink(missing_ok=True)
     with Store(database, write=True) as store:
-        speed = _take_in(store, graph, options.workers)
+        speed = take_in(store, graph, options.workers)
     with Store(database) as store:
         figures = _ask(store, counts, options.seed)
     with Store(database, write=True) as store:
-        crowd_speed = _take_in(store, crowd, options.workers, max_bytes=1 << 30)
+        crowd_speed = take_in(store, crowd, options.workers, max_bytes=1 << 30)
     with Store(database) as store:
         figures |= _ask_crowd(store)
     kind = "postgresql" if options.database else "sqlite"
@@ -79,7 +79,8 @@ def main() -> None:
         print(row)
 
 
-def _take_in(store: Store, path: Path, workers: int, max_bytes: int = 1 << 20) -> float:
+def take_in(store: Store, path: Path, workers: int, max_bytes: int = 1 << 20) -> float:
+    """Takes in credentials, all of which must hold; returns how many a second."""
     added, start = Added(), time.perf_counter()
     for batch in examine_all(read_credentials([path], max_bytes), Accepted(max_bytes=max_bytes), workers):
         store.add_examined(batch, added)
