@@ -9,12 +9,12 @@ and answers about the same systems, with rules of ours that have the structure o
 same rules written so that its index finds every fact. It indexes by itself, as it does for the reference. It checks no
 signature, and its facts are in memory where those of theriac are on disk. The answers must be the same.
 
-A question is timed inside the process that answers; the first one, for which indexes are made, apart, and the rest of
-the first 50 not at all. Then a process is started for one question: ``theriac query``, and ``swipl`` loading the facts.
-The reference's engine starts ``swipl`` too; whether once or for each question is not published.
+A question is timed by the clock inside the process that answers; the first one, for which indexes are made, apart, and
+the rest of the first 50 not at all. Then a process is started for one question: ``theriac query``, and ``swipl``
+loading the facts. The reference's engine starts ``swipl`` too; whether once or for each question is not published.
 
-Beyond the credentials, SWI-Prolog alone is given more and more copies of the facts under other ids, until it needs
-longer than two minutes or more than 8 GiB.
+Beyond the credentials, SWI-Prolog alone is given more and more copies of the facts under other ids, until it needs more
+than two minutes of the processor or 8 GiB.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import json
 import os
 import random
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -34,13 +35,13 @@ from pathlib import Path
 from typing import Any
 
 import recording
-from provenance_graph import system_id, write_graph
+from provenance_graph import graph_at, system_id
 from provenance_store import take_in
 from theriac.provenance import Store, ask
 from theriac.provenance.prolog import to_prolog
 
 ASKED, WARM = 250, 50
-SECONDS, MEMORY = 120, 8 << 30
+SECONDS, MEMORY = 120, 8 << 30  # of the processor; of the address space
 COPIES = (3, 10, 30)
 REFERENCE, INDEXED = "ai_system_has_data_poisoning", "poisoning_by_index"
 PROGRAM = Path(__file__).with_suffix(".pl")
@@ -53,14 +54,14 @@ class Run:
     """What a process said about the systems it was asked about.
 
     Attributes:
-        load: Seconds until it could be asked; ``None`` if it did not come so far.
+        load: Seconds until it could be asked, by the clock and of the processor; none if it did not come so far.
         peak: The most memory that it had, in bytes.
         seconds: For each rule, those of each question.
         found: For each rule, the claims about each system, sorted.
         stopped: Why it was ended; empty if it was not.
     """
 
-    load: float | None = None
+    load: list[float] = field(default_factory=list)
     peak: int | None = None
     seconds: dict[str, list[float]] = field(default_factory=dict)
     found: dict[str, list[Found]] = field(default_factory=dict)
@@ -72,16 +73,14 @@ class Run:
         self.found.setdefault(rule, []).append(sorted(found))
 
     def row(self, rule: str) -> list[Any]:
-        """Returns the first, the median and the 95th percentile of a rule's times in ms, and the peak in MB."""
+        """Returns what is shown of a rule; ``None`` where it did not come so far."""
         times = [seconds * 1000 for seconds in self.seconds.get(rule, [])]
+        shown = self.load or [None, None]
         if len(times) < ASKED:
-            return [None, None, None, None]
-        return [
-            times[0],
-            statistics.median(times[WARM:]),
-            statistics.quantiles(times[WARM:], n=20)[-1],
-            None if self.peak is None else self.peak // 1_000_000,
-        ]
+            return [*shown, None, None, None, None]
+        counted = times[WARM:]
+        shown = [*shown, times[0], statistics.median(counted), statistics.quantiles(counted, n=20)[-1]]
+        return [*shown, None if self.peak is None else self.peak // 1_000_000]
 
 
 def main() -> None:
@@ -113,17 +112,19 @@ def main() -> None:
 def _both(options: argparse.Namespace, size: int) -> tuple[Run, Run, dict[str, int], list[float | None]]:
     """Asks both about so many credentials; the last are the seconds of one question from a cold start."""
     graph, database = options.work / f"prolog-{size}.jsonl", options.work / f"prolog-{size}.sqlite"
-    counts = write_graph(graph, size, options.seed, options.workers)
+    counts = graph_at(graph, size, options.seed, options.workers)
     database.unlink(missing_ok=True)
+    start, used = time.perf_counter(), _processor()
     with Store(str(database), write=True) as store:
-        speed = take_in(store, graph, options.workers if size > 10_000 else 0)
+        take_in(store, graph, options.workers if size > 10_000 else 0)
+    load = [time.perf_counter() - start, _processor() - used]
     facts = _facts(options.work, size)
     with Store(str(database)) as store, store.snapshot() as view, facts.open("w", encoding="ascii") as file:
         file.writelines(line + "\n" for line in to_prolog(view))
     systems = _systems(counts, options.seed)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         ours = pool.submit(_ask_store, str(database), systems).result()
-    ours.load = counts["credentials"] / speed
+    ours.load = load
     theirs = _ask_prolog(facts, systems, [REFERENCE, INDEXED])
     for rule, found in theirs.found.items():
         assert found == ours.found[REFERENCE][: len(found)], f"{rule} finds something else"
@@ -142,6 +143,11 @@ def _facts(work: Path, size: int) -> Path:
 def _systems(counts: dict[str, int], seed: int) -> list[str]:
     rng = random.Random(seed)
     return [system_id(rng.randrange(counts["systems"])) for _ in range(ASKED)]
+
+
+def _processor() -> float:
+    """Returns the processor seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _ask_store(database: str, systems: Sequence[str]) -> Run:
@@ -164,35 +170,47 @@ def _said(component: dict[str, str], details: dict[str, Any]) -> list[str]:
 
 def _ask_prolog(facts: Path, systems: Sequence[str], rules: Sequence[str]) -> Run:
     run = Run()
-    try:
-        done = subprocess.run(
-            _command(facts, _questions(facts, systems), rules),
-            capture_output=True,
-            timeout=SECONDS,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-        )
-        output, why = done.stdout, ""
-        if done.returncode or done.stderr:
-            why = f"exit status {done.returncode}: {done.stderr.decode(errors='replace').strip()[-200:]}"
-    except subprocess.TimeoutExpired as error:
-        output, why = error.stdout or b"", f"it needed longer than {SECONDS} s"
-    for line in output.split(b"\n")[:-1]:
+    command = _command(facts, _questions(facts, systems), rules)
+    done = subprocess.run(command, capture_output=True, check=False, preexec_fn=_limit)
+    for line in done.stdout.split(b"\n")[:-1]:
         said = json.loads(line)
         if "rule" in said:
             run.add(said["rule"], said["seconds"], said["found"])
+        elif "load" in said:
+            run.load = said["load"]
         else:
-            run.load = said.get("load", run.load)
-            run.peak = said["peak"] * 1024 if "peak" in said else None
-    if why:
-        doing = "loading" if run.load is None else f"answering question {sum(map(len, run.seconds.values())) + 1}"
+            run.peak = said["peak"] * 1024
+    if done.returncode:
+        doing = f"question {sum(map(len, run.seconds.values())) + 1}" if run.load else "loading"
+        said = " ".join(done.stderr.decode(errors="replace").split())[:200]
+        why = f"more than {SECONDS} s of the processor" if done.returncode == -signal.SIGXCPU else said
         run.stopped = f"{doing}: {why}"
     return run
 
 
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
 def _command(facts: Path, questions: Path, rules: Iterable[str]) -> list[str]:
-    options = ["-q", "-f", "none", "--on-error=status", f"--stack-limit={MEMORY >> 30}g", "-g", "main", "-t", "halt"]
-    return ["swipl", *options, str(PROGRAM), "--", str(facts), str(questions), *rules]
+    limits = ["--on-error=status", "--no-signals", f"--stack-limit={MEMORY >> 30}g"]
+    return [
+        "swipl",
+        "-q",
+        "-f",
+        "none",
+        *limits,
+        "-g",
+        "main",
+        "-t",
+        "halt",
+        str(PROGRAM),
+        "--",
+        str(facts),
+        str(questions),
+        *rules,
+    ]
 
 
 def _questions(facts: Path, systems: Sequence[str]) -> Path:
@@ -231,9 +249,9 @@ def _copied(facts: Path, copies: int, systems: Sequence[str], expected: list[Fou
 
 
 def _rows(credentials: int, ours: Run | None, theirs: Run) -> list[list[Any]]:
-    rows = [] if ours is None else [[credentials, "theriac", ours.load, *ours.row(REFERENCE)]]
-    rows.append([credentials, "SWI-Prolog, reference's rules", theirs.load, *theirs.row(REFERENCE)])
-    rows.append([credentials, "SWI-Prolog, rules for its index", theirs.load, *theirs.row(INDEXED)])
+    rows = [] if ours is None else [[credentials, "theriac", *ours.row(REFERENCE)]]
+    rows.append([credentials, "SWI-Prolog, reference's rules", *theirs.row(REFERENCE)])
+    rows.append([credentials, "SWI-Prolog, rules for its index", *theirs.row(INDEXED)])
     for row in rows:
         print(row, flush=True)
     return rows
@@ -241,7 +259,8 @@ def _rows(credentials: int, ours: Run | None, theirs: Run) -> list[list[Any]]:
 
 def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list[Any]], stopped: str) -> None:
     version = subprocess.run(["swipl", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    columns = ["credentials", "engine", "loaded in s", "first question ms", "p50 ms", "p95 ms", "peak memory MB"]
+    columns = ["credentials", "engine", "loaded in s", "processor s", "first question ms", "p50 ms", "p95 ms"]
+    columns.append("peak memory MB")
     recording.write(
         "provenance_prolog",
         f"TAIBOM's poisoning question: theriac's store beside SWI-Prolog {version}",
@@ -261,6 +280,7 @@ def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list
             "asked": [dict(zip(columns, row, strict=True)) for row in asked],
             "cold": cold,
             "stopped": stopped,
+            "machine_load": os.getloadavg(),
         },
     )
 
