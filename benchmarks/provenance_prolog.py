@@ -9,12 +9,14 @@ and answers about the same systems, with rules of ours that have the structure o
 same rules written so that its index finds every fact. It indexes by itself, as it does for the reference. It checks no
 signature, and its facts are in memory where those of theriac are on disk. The answers must be the same.
 
-A question is timed by the clock inside the process that answers; the first one, for which indexes are made, apart, and
-the rest of the first 50 not at all. Then a process is started for one question: ``theriac query``, and ``swipl``
-loading the facts. The reference's engine starts ``swipl`` too; whether once or for each question is not published.
+A question is timed inside the process that answers; the first one, for which indexes are made, apart, and the rest of
+the first 50 not at all. The processor's time is given too, as the clock's 95th percentile tells more of a busy machine.
+Then a process is started for one question: ``theriac query``, and ``swipl`` loading the facts. The reference's engine
+starts ``swipl`` too; whether once or for each question is not published.
 
 Beyond the credentials, SWI-Prolog alone is given more and more copies of the facts under other ids, until it needs more
-than two minutes of the processor or 8 GiB.
+than two minutes of the processor or 8 GiB. What an earlier run has taken in and exported, W still holds: it is used
+again, with the time that it took.
 """
 
 import argparse
@@ -44,6 +46,8 @@ ASKED, WARM = 250, 50
 SECONDS, MEMORY = 120, 8 << 30  # of the processor; of the address space
 COPIES = (3, 10, 30)
 REFERENCE, INDEXED = "ai_system_has_data_poisoning", "poisoning_by_index"
+COLUMNS = ["credentials", "engine", "loaded in s", "processor s", "first question ms", "p50 ms", "p95 ms"]
+COLUMNS += ["p95 processor ms", "peak memory MB"]
 PROGRAM = Path(__file__).with_suffix(".pl")
 
 Found = list[list[str]]
@@ -54,33 +58,36 @@ class Run:
     """What a process said about the systems it was asked about.
 
     Attributes:
-        load: Seconds until it could be asked, by the clock and of the processor; none if it did not come so far.
+        load: Seconds until it could be asked, by the clock and of the processor; empty if it did not come so far.
         peak: The most memory that it had, in bytes.
-        seconds: For each rule, those of each question.
+        times: For each rule, the same of each question.
         found: For each rule, the claims about each system, sorted.
         stopped: Why it was ended; empty if it was not.
     """
 
     load: list[float] = field(default_factory=list)
     peak: int | None = None
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    times: dict[str, list[list[float]]] = field(default_factory=dict)
     found: dict[str, list[Found]] = field(default_factory=dict)
     stopped: str = ""
 
-    def add(self, rule: str, seconds: float, found: Found) -> None:
+    def add(self, rule: str, times: list[float], found: Found) -> None:
         """Adds an answer."""
-        self.seconds.setdefault(rule, []).append(seconds)
+        self.times.setdefault(rule, []).append(times)
         self.found.setdefault(rule, []).append(sorted(found))
 
     def row(self, rule: str) -> list[Any]:
-        """Returns what is shown of a rule; ``None`` where it did not come so far."""
-        times = [seconds * 1000 for seconds in self.seconds.get(rule, [])]
+        """Returns what is shown of a rule under the last of ``COLUMNS``; ``None`` for what it did not come to."""
         shown = self.load or [None, None]
-        if len(times) < ASKED:
-            return [*shown, None, None, None, None]
-        counted = times[WARM:]
-        shown = [*shown, times[0], statistics.median(counted), statistics.quantiles(counted, n=20)[-1]]
+        if len(self.times.get(rule, [])) < ASKED:
+            return [*shown, None, None, None, None, None]
+        clock, processor = ([seconds * 1000 for seconds in column] for column in zip(*self.times[rule], strict=True))
+        shown = [*shown, clock[0], statistics.median(clock[WARM:]), _p95(clock[WARM:]), _p95(processor[WARM:])]
         return [*shown, None if self.peak is None else self.peak // 1_000_000]
+
+
+def _p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
 
 
 def main() -> None:
@@ -111,20 +118,15 @@ def main() -> None:
 
 def _both(options: argparse.Namespace, size: int) -> tuple[Run, Run, dict[str, int], list[float | None]]:
     """Asks both about so many credentials; the last are the seconds of one question from a cold start."""
-    graph, database = options.work / f"prolog-{size}.jsonl", options.work / f"prolog-{size}.sqlite"
-    counts = graph_at(graph, size, options.seed, options.workers)
-    database.unlink(missing_ok=True)
-    start, used = time.perf_counter(), _processor()
-    with Store(str(database), write=True) as store:
-        take_in(store, graph, options.workers if size > 10_000 else 0)
-    load = [time.perf_counter() - start, _processor() - used]
-    facts = _facts(options.work, size)
-    with Store(str(database)) as store, store.snapshot() as view, facts.open("w", encoding="ascii") as file:
-        file.writelines(line + "\n" for line in to_prolog(view))
+    counts = graph_at(options.work / f"prolog-{size}.jsonl", size, options.seed, options.workers)
+    database, facts = options.work / f"prolog-{size}.sqlite", _facts(options.work, size)
+    noted = database.with_suffix(".loaded")
+    if not noted.exists():
+        noted.write_text(json.dumps(_load(options, database, facts)))
     systems = _systems(counts, options.seed)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         ours = pool.submit(_ask_store, str(database), systems).result()
-    ours.load = load
+    ours.load = json.loads(noted.read_text())
     theirs = _ask_prolog(facts, systems, [REFERENCE, INDEXED])
     for rule, found in theirs.found.items():
         assert found == ours.found[REFERENCE][: len(found)], f"{rule} finds something else"
@@ -136,6 +138,19 @@ def _both(options: argparse.Namespace, size: int) -> tuple[Run, Run, dict[str, i
     return ours, theirs, counts, [ours_cold, theirs_cold]
 
 
+def _load(options: argparse.Namespace, database: Path, facts: Path) -> list[float]:
+    """Takes in the credentials and exports the facts; returns the seconds of the former, clock and processor."""
+    database.unlink(missing_ok=True)
+    graph = database.with_suffix(".jsonl")
+    start, used = time.perf_counter(), sum(os.times()[:4])
+    with Store(str(database), write=True) as store:
+        take_in(store, graph, options.workers if graph.stat().st_size > 4 << 20 else 0)  # as theriac import does
+    seconds = [time.perf_counter() - start, sum(os.times()[:4]) - used]
+    with Store(str(database)) as store, store.snapshot() as view, facts.open("w", encoding="ascii") as file:
+        file.writelines(line + "\n" for line in to_prolog(view))
+    return seconds
+
+
 def _facts(work: Path, size: int) -> Path:
     return work / f"prolog-{size}.pl"
 
@@ -145,19 +160,14 @@ def _systems(counts: dict[str, int], seed: int) -> list[str]:
     return [system_id(rng.randrange(counts["systems"])) for _ in range(ASKED)]
 
 
-def _processor() -> float:
-    """Returns the processor seconds of this process and of those that it has waited for."""
-    return sum(os.times()[:4])
-
-
 def _ask_store(database: str, systems: Sequence[str]) -> Run:
     run = Run()
     with Store(database) as store:
         for system in systems:
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             answer = ask(store, "data-poisoning", system, mode="taibom")
-            seconds = time.perf_counter() - start
-            run.add(REFERENCE, seconds, [_said(claim.component, claim.details) for claim in answer.attestations])
+            times = [time.perf_counter() - start, time.process_time() - used]
+            run.add(REFERENCE, times, [_said(claim.component, claim.details) for claim in answer.attestations])
     status = Path("/proc/self/status").read_text(encoding="ascii")
     run.peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
     return run
@@ -175,13 +185,13 @@ def _ask_prolog(facts: Path, systems: Sequence[str], rules: Sequence[str]) -> Ru
     for line in done.stdout.split(b"\n")[:-1]:
         said = json.loads(line)
         if "rule" in said:
-            run.add(said["rule"], said["seconds"], said["found"])
+            run.add(said["rule"], said["times"], said["found"])
         elif "load" in said:
             run.load = said["load"]
         else:
             run.peak = said["peak"] * 1024
     if done.returncode:
-        doing = f"question {sum(map(len, run.seconds.values())) + 1}" if run.load else "loading"
+        doing = f"question {sum(map(len, run.times.values())) + 1}" if run.load else "loading"
         said = " ".join(done.stderr.decode(errors="replace").split())[:200]
         why = f"more than {SECONDS} s of the processor" if done.returncode == -signal.SIGXCPU else said
         run.stopped = f"{doing}: {why}"
@@ -259,14 +269,12 @@ def _rows(credentials: int, ours: Run | None, theirs: Run) -> list[list[Any]]:
 
 def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list[Any]], stopped: str) -> None:
     version = subprocess.run(["swipl", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
-    columns = ["credentials", "engine", "loaded in s", "processor s", "first question ms", "p50 ms", "p95 ms"]
-    columns.append("peak memory MB")
     recording.write(
         "provenance_prolog",
         f"TAIBOM's poisoning question: theriac's store beside SWI-Prolog {version}",
         seed=options.seed,
         tables=[
-            recording.table(f"The same {ASKED} questions, the same answers", columns, asked),
+            recording.table(f"The same {ASKED} questions, the same answers", COLUMNS, asked),
             recording.table("A process started for one question, s", ["credentials", "theriac", "SWI-Prolog"], cold),
             recording.table("Why SWI-Prolog stopped", ["facts", "reason"], [[asked[-1][0], stopped or "it did not"]]),
         ],
@@ -277,7 +285,7 @@ def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list
             "workers": options.workers,
             "seconds_limit": SECONDS,
             "memory_limit": MEMORY,
-            "asked": [dict(zip(columns, row, strict=True)) for row in asked],
+            "asked": [dict(zip(COLUMNS, row, strict=True)) for row in asked],
             "cold": cold,
             "stopped": stopped,
             "machine_load": os.getloadavg(),
