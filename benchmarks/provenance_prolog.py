@@ -260,8 +260,8 @@ def _copied(facts: Path, copies: int, systems: Sequence[str], expected: list[Fou
 
 def _rows(credentials: int, ours: Run | None, theirs: Run) -> list[list[Any]]:
     rows = [] if ours is None else [[credentials, "theriac", *ours.row(REFERENCE)]]
-    rows.append([credentials, "SWI-Prolog, reference's rules", *theirs.row(REFERENCE)])
-    rows.append([credentials, "SWI-Prolog, rules for its index", *theirs.row(INDEXED)])
+    rows.append([credentials, "SWI-Prolog, rules formed as TAIBOM's", *theirs.row(REFERENCE)])
+    rows.append([credentials, "SWI-Prolog, rules formed for its index", *theirs.row(INDEXED)])
     for row in rows:
         print(row, flush=True)
     return rows
@@ -274,7 +274,7 @@ def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list
         f"TAIBOM's poisoning question: theriac's store beside SWI-Prolog {version}",
         seed=options.seed,
         tables=[
-            recording.table(f"The same {ASKED} questions, the same answers", COLUMNS, asked),
+            recording.table(f"The same {ASKED} questions and answers; only theriac checks signatures as it loads", COLUMNS, asked),
             recording.table("A process started for one question, s", ["credentials", "theriac", "SWI-Prolog"], cold),
             recording.table("Why SWI-Prolog stopped", ["facts", "reason"], [[asked[-1][0], stopped or "it did not"]]),
         ],
