@@ -269,12 +269,13 @@ def _rows(credentials: int, ours: Run | None, theirs: Run) -> list[list[Any]]:
 
 def _record(options: argparse.Namespace, asked: list[list[Any]], cold: list[list[Any]], stopped: str) -> None:
     version = subprocess.run(["swipl", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
+    title = f"The same {ASKED} questions and answers; only theriac checks signatures as it loads"
     recording.write(
         "provenance_prolog",
         f"TAIBOM's poisoning question: theriac's store beside SWI-Prolog {version}",
         seed=options.seed,
         tables=[
-            recording.table(f"The same {ASKED} questions and answers; only theriac checks signatures as it loads", COLUMNS, asked),
+            recording.table(title, COLUMNS, asked),
             recording.table("A process started for one question, s", ["credentials", "theriac", "SWI-Prolog"], cold),
             recording.table("Why SWI-Prolog stopped", ["facts", "reason"], [[asked[-1][0], stopped or "it did not"]]),
         ],
