@@ -4,6 +4,7 @@ A system is ten credentials: it, its config, weights, training system, code and 
 weights derived from an earlier system's. 2.5 % as many claims of poisoning as credentials are about random data sets.
 """
 
+import json
 import random
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,15 @@ def write_graph(path: Path, credentials: int, seed: int, workers: int) -> dict[s
             file.writelines(line + b"\n" for line in lines)
             written += len(lines)
     return {"credentials": written, "systems": systems, "data": systems * DATA_PER_SYSTEM}
+
+
+def graph_at(path: Path, credentials: int, seed: int, workers: int) -> dict[str, int]:
+    """Writes the graph unless an earlier run has; returns how many credentials there are of what."""
+    noted = path.with_suffix(".json")
+    if not noted.exists():
+        noted.write_text(json.dumps(write_graph(path, credentials, seed, workers)))
+    counts: dict[str, int] = json.loads(noted.read_text())
+    return counts
 
 
 def write_crowd(path: Path, rows: int, workers: int) -> str:

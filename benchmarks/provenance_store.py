@@ -7,7 +7,6 @@ two cores; with fewer, the figures are shown beside them all the same.
 """
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import recording
-from provenance_graph import data_id, system_id, write_crowd, write_graph
+from provenance_graph import data_id, graph_at, system_id, write_crowd
 from theriac.provenance import Accepted, Store, ask
 from theriac.provenance.answer import Answer
 from theriac.provenance.battery import read_credentials
@@ -38,20 +37,18 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     graph, crowd = options.work / f"graph-{options.credentials}.jsonl", options.work / f"crowd-{options.crowd}.jsonl"
-    if not (noted := graph.with_suffix(".json")).exists():  # the second database is given the same files
-        noted.write_text(json.dumps(write_graph(graph, options.credentials, options.seed, options.workers)))
+    counts = graph_at(graph, options.credentials, options.seed, options.workers)
     if not crowd.exists():
         write_crowd(crowd, options.crowd, options.workers)
-    counts = json.loads(noted.read_text())
     database = options.database or str(options.work / "store.sqlite")
     if not options.database:
         Path(database).unlink(missing_ok=True)
     with Store(database, write=True) as store:
-        speed = _take_in(store, graph, options.workers)
+        speed = take_in(store, graph, options.workers)
     with Store(database) as store:
         figures = _ask(store, counts, options.seed)
     with Store(database, write=True) as store:
-        crowd_speed = _take_in(store, crowd, options.workers, max_bytes=1 << 30)
+        crowd_speed = take_in(store, crowd, options.workers, max_bytes=1 << 30)
     with Store(database) as store:
         figures |= _ask_crowd(store)
     kind = "postgresql" if options.database else "sqlite"
@@ -79,7 +76,8 @@ def main() -> None:
         print(row)
 
 
-def _take_in(store: Store, path: Path, workers: int, max_bytes: int = 1 << 20) -> float:
+def take_in(store: Store, path: Path, workers: int, max_bytes: int = 1 << 20) -> float:
+    """Takes in credentials, all of which must hold; returns how many a second."""
     added, start = Added(), time.perf_counter()
     for batch in examine_all(read_credentials([path], max_bytes), Accepted(max_bytes=max_bytes), workers):
         store.add_examined(batch, added)

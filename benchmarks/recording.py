@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from theriac import __version__
 from theriac.files import write_text
 
@@ -32,6 +30,8 @@ def write(name: str, title: str, *, seed: int, tables: list[dict[str, Any]], fig
         tables: What ``tables.py`` shows.
         figures: All that was measured.
     """
+    import torch  # here and below only: the processes that a benchmark starts import this module too
+
     record = {
         "title": title,
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_options()]),
@@ -49,6 +49,8 @@ def write(name: str, title: str, *, seed: int, tables: list[dict[str, Any]], fig
 
 def machine() -> str:
     """Returns the machine in words: the GPU if there is one, else the CPU, its cores and the threads in use."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     names = [
