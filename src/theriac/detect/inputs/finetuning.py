@@ -24,7 +24,7 @@ from torch.func import functional_call
 
 from theriac.detect.inputs.base import LayerDetector, Need
 from theriac.detect.inputs.observing import Observations, Seen, observe
-from theriac.errors import UserError
+from theriac.errors import Inapplicable, UserError
 from theriac.models.activations import evaluating
 
 BATCH = 64
@@ -64,9 +64,9 @@ class Finetuning(LayerDetector):
         model, data = trusted.model, trusted.data
         batch, _ = next(data[torch.arange(1)].batches(1, model.device))
         if not (isinstance(batch, Tensor) and batch.ndim == 4 and batch.is_floating_point()):
-            raise UserError(f"{self.name} learns from labelled images", where=data.name, do="choose another method")
+            raise Inapplicable(f"{self.name} learns from labelled images", where=data.name, do="choose another method")
         if len(model.classes) < 2:
-            raise UserError(f"{self.name} needs a model that classifies", where=model.name)
+            raise Inapplicable(f"{self.name} needs a model that classifies", where=model.name)
         self.shape_ = list(batch.shape[1:])
         with _apart(model.device, self.seed):
             copy = self._tuned(model, trusted)
