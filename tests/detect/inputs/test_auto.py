@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from theriac.detect.inputs.auto import Auto
+from theriac.detect.inputs.quantum_entropy import QuantumEntropy
 from theriac.detect.inputs.saving import load_detector
 from theriac.detect.inputs.surprise import Surprise
 from theriac.errors import UserError
@@ -30,13 +33,13 @@ def test_members_of_different_kinds_judge_together(fitted, poisoned_system):
 def test_untrusted_inputs_bring_members_that_need_them(poisoned_system):
     untrusted = poisoned_system.test[:200]
     both = Auto().fit(poisoned_system.model, poisoned_system.clean, untrusted)
-    assert list(both.members_) == ["mahalanobis", "ted", "strip", "quantum-entropy", "likelihood-ratio"]
+    assert list(both.members_) == ["mahalanobis", "ted", "strip", "likelihood-ratio"]
     assert both.not_checked() == []
 
 
 def test_what_it_does_without_is_said(fitted, poisoned_system):
     finding = fitted.scan(poisoned_system.test[:20], budget=Budget(), generator=torch.Generator()).finding
-    assert any("quantum-entropy" in line and "untrusted" in line for line in finding.not_checked)
+    assert any("likelihood-ratio" in line and "untrusted" in line for line in finding.not_checked)
 
 
 def test_it_is_saved_with_its_members(fitted, poisoned_system, tmp_path):
@@ -67,3 +70,14 @@ def test_surprise_is_minus_the_logarithm_of_the_share_above():
 def test_surprise_bears_equal_scores():
     scale = Surprise().fit(torch.zeros(50))
     assert scale(torch.tensor([0.0, 1.0])).isfinite().all()
+
+
+def test_a_promise_that_does_not_hold_on_the_inputs_fitted_on_is_not_made(poisoned_system):
+    stream, clean = poisoned_system.test[:60], poisoned_system.clean
+    settings = {"budget": Budget(), "generator": torch.Generator()}
+    biased = QuantumEntropy().fit(poisoned_system.model, clean, stream)
+    assert any("fitted on these inputs" in line for line in biased.scan(stream, **settings).finding.not_checked)
+    other = replace(stream, sha256="1" * 64)
+    assert not any("fitted on" in line for line in biased.scan(other, **settings).finding.not_checked)
+    joined = Auto().fit(poisoned_system.model, clean, stream)
+    assert not any("fitted on" in line for line in joined.scan(stream, **settings).finding.not_checked)

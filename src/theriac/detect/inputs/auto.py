@@ -5,7 +5,8 @@ the logarithm of the share of trusted inputs that score higher (Fisher, "Statist
 1925, adds such values up to join tests). Which members there are was chosen on development tasks and is frozen:
 activations that are unlike those of the predicted class, and the behaviour under superposition, which a model that
 was trained to hide its activations does not hide. Where untrusted inputs are given, members that compare them as a
-whole with the trusted ones are added.
+whole with the trusted ones are added: only ones that keep their false-positive rate on the untrusted inputs that
+they were fitted on, as one does not have others when a stream is to be judged.
 """
 
 import json
@@ -39,12 +40,13 @@ class Auto(LayerDetector):
     """
 
     online: tuple[str, ...] = ("mahalanobis", "ted", "strip")
-    offline: tuple[str, ...] = ("quantum-entropy", "likelihood-ratio")
+    offline: tuple[str, ...] = ("likelihood-ratio",)
 
     name: ClassVar[str] = "auto"
-    version: ClassVar[str] = "1"
-    paper: ClassVar[str] = "Lee et al. 2018; Hayase et al. 2021; Gao et al. 2019; joined after Fisher 1925"
+    version: ClassVar[str] = "2"
+    paper: ClassVar[str] = "Lee et al. 2018; Mo et al. 2024; Gao et al. 2019; joined after Fisher 1925"
     welcomes: ClassVar[frozenset[Need]] = frozenset({"untrusted"})
+    keeps_rate: ClassVar[bool] = True
     positive: ClassVar[bool] = False
 
     def chosen_layers(self, model: Any) -> tuple[str, ...]:
@@ -72,6 +74,7 @@ class Auto(LayerDetector):
     ) -> Self:
         """Fits every member on the same observations, and the scale of each on ``held``."""
         self.model_, self.layers_ = trusted.model, trusted.layers
+        self.fitted_on_ = "" if untrusted is None else untrusted.data.sha256
         kept, aside = trusted.kept(), held.kept()
         other = None if untrusted is None else untrusted.kept()
         self.members_: dict[str, LayerDetector] = {}

@@ -66,6 +66,8 @@ class LayerDetector(ABC):
     welcomes: ClassVar[frozenset[Need]] = frozenset()
     """What it makes use of where it is given, but can do without."""
     learned: ClassVar[tuple[str, ...]] = ()
+    keeps_rate: ClassVar[bool] = False
+    """Whether the false-positive rate also holds on the untrusted inputs that it was fitted on."""
     positive: ClassVar[bool] = True
     """Whether raw scores are positive and heavy-tailed, so that logarithms are compared."""
 
@@ -102,6 +104,7 @@ class LayerDetector(ABC):
         self._check_needs(untrusted, anomalous)
         untrusted = untrusted if self.uses("untrusted") else None
         self.model_, self.layers_ = trusted.model, trusted.layers
+        self.fitted_on_ = "" if untrusted is None else untrusted.data.sha256
         self._learn(trusted, untrusted, anomalous if "anomalies" in self.needs else None)
         scores: dict[str, list[Tensor]] = {}
         self.widths_: dict[str, int] = {}
@@ -213,8 +216,13 @@ class LayerDetector(ABC):
             axis="deviation from trusted inputs, in standard deviations",
             budget=budget,
             seed=generator.initial_seed(),
-            not_checked=self.not_checked(),
+            not_checked=[*self.not_checked(), *self._doubts(inputs)],
         )
+
+    def _doubts(self, inputs: Inputs) -> list[str]:
+        if self.fitted_on_ != inputs.sha256 or self.keeps_rate:
+            return []
+        return ["whether the false-positive rate holds: the detector was fitted on these inputs, and it is for others"]
 
     def not_checked(self) -> list[str]:
         """Returns what this fitted detector does not look at, beyond what no input detector does."""
@@ -264,6 +272,7 @@ class LayerDetector(ABC):
             "widths_": self.widths_,
             "combination_": self.combination_.state(),
             "threshold_": self.threshold_,
+            "fitted_on_": self.fitted_on_,
             "calibration_": self.calibration_,
         }
 
@@ -275,7 +284,7 @@ class LayerDetector(ABC):
         """
         for name in self.learned:
             setattr(self, name, state[name])
-        self.model_ = model
+        self.model_, self.fitted_on_ = model, str(state["fitted_on_"])
         self.layers_ = tuple(str(layer) for layer in state["layers_"])
         self.widths_ = {str(layer): int(width) for layer, width in state["widths_"].items()}
         self.combination_ = self._combination().restore(state["combination_"])

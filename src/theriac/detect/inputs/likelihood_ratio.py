@@ -47,6 +47,7 @@ class LikelihoodRatio(LayerDetector):
     name: ClassVar[str] = "likelihood-ratio"
     version: ClassVar[str] = "1"
     paper: ClassVar[str] = "Neyman & Pearson 1933; EleutherAI 2024, MAD research update"
+    keeps_rate: ClassVar[bool] = True
     mode: ClassVar[Mode] = "offline"
     needs: ClassVar[frozenset[Need]] = frozenset({"trusted", "untrusted"})
     learned: ClassVar[tuple[str, ...]] = ("means_", "whitening_", "untrusted_", "weights_")
