@@ -41,9 +41,15 @@ def make(top: Path, count: int, size: int, seed: int) -> Path:
 
 def peer(command: list[str], files: list[str], cores: int) -> None:
     """Runs a tool over the files, in ``cores`` processes at a time."""
-    running = [subprocess.Popen([*command, *files[k::cores]], stdout=subprocess.DEVNULL) for k in range(cores)]
-    if any(process.wait() for process in running):
-        raise SystemExit(f"{command[0]} failed")
+    with tempfile.TemporaryDirectory() as folder:
+        running = []
+        for k in range(cores):  # xargs, as more files than fit into a command line
+            listed = Path(folder) / str(k)
+            listed.write_text("\0".join(files[k::cores]))
+            whole = ["xargs", "-0", "-a", str(listed), *command]
+            running.append(subprocess.Popen(whole, stdout=subprocess.DEVNULL))
+        if any(process.wait() for process in running):
+            raise SystemExit(f"{command[0]} failed")
 
 
 def measure(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[tuple[float, float]]]:
@@ -81,7 +87,8 @@ def compare(top: Path, repeats: int) -> dict[str, Any]:
 def main() -> None:
     """Makes the files, times all tools, and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", type=int, default=20_000, help="number of files of 4 KiB")
+    parser.add_argument("--small", type=int, default=100_000, help="number of files of 4 KiB")
+    parser.add_argument("--middle", type=int, default=8_000, help="number of files of 128 KiB, as photographs are")
     parser.add_argument("--large", type=int, default=4, help="number of files of 256 MiB")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
@@ -89,7 +96,11 @@ def main() -> None:
     figures: dict[str, Any] = {}
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        for title, count, size in (("4 KiB", arguments.small, 4 << 10), ("256 MiB", arguments.large, 256 << 20)):
+        for title, count, size in (
+            ("4 KiB", arguments.small, 4 << 10),
+            ("128 KiB", arguments.middle, 128 << 10),
+            ("256 MiB", arguments.large, 256 << 20),
+        ):
             top = make(Path(temporary) / title, count, size, arguments.seed)
             figures[f"{count} files of {title}"] = {"bytes": count * size, "cores": compare(top, arguments.repeats)}
             shutil.rmtree(top)
