@@ -2,7 +2,7 @@
 
 Each member is fitted on the same observations, one forward pass for all, and its score is turned into surprise: minus
 the logarithm of the share of trusted inputs that score higher (Fisher, "Statistical Methods for Research Workers",
-1925, adds such values up to join tests). Which members there are was chosen on development tasks and is frozen:
+1925, adds such values up to join tests). Members were chosen so that they look at different things:
 activations that are unlike those of the predicted class, and the behaviour under superposition, which a model that
 was trained to hide its activations does not hide. Where untrusted inputs are given, members that compare them as a
 whole with the trusted ones are added: only ones that keep their false-positive rate on the untrusted inputs that
@@ -24,7 +24,7 @@ from theriac.errors import UserError
 from theriac.registry import configured, settings_of
 
 SETTINGS = {"strip": ("count=4",)}
-"""Where a member differs from its defaults: a quarter of the forward passes, for nearly the same ranking."""
+"""Where a member differs from its defaults: a quarter of STRIP's forward passes."""
 
 
 @dataclass
